@@ -1,0 +1,1 @@
+"""The LogoGen data service: records in over HTTP, queries and statistics out, on a database that configuration chooses."""

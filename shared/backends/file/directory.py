@@ -1,0 +1,109 @@
+"""A data directory: its paths, its lock and its current index. It knows where things are, not what they mean."""
+
+import logging
+import re
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from shared.backends.file.disk import Disk
+from shared.backends.file.index import Index
+from shared.backends.file.lock import DirectoryLock
+from shared.errors import UnavailableError
+
+logger = logging.getLogger(__name__)
+
+SEGMENT_SUFFIX = ".jsonl"
+TORN_SUFFIX = ".torn"
+COMPACTED_SUFFIX = ".compact"
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+_INDEX_NAME = re.compile(r"index-(\d{1,12})\.sqlite", re.ASCII)
+_INDEX_COMPANIONS = ("", "-wal", "-shm", "-journal")
+
+
+class Directory:
+    """The files of one DATABASE_DATA_DIR."""
+
+    def __init__(self, root: Path, disk: Disk) -> None:
+        self.root = root
+        self.disk = disk
+        self.index_directory = root / ".index"
+        disk.make_directory(root)
+        disk.make_directory(self.index_directory)
+        self.lock = DirectoryLock(root / ".lock")
+        self._index: Index | None = None
+        self._swapping = threading.Lock()
+
+    def close(self) -> None:
+        """Close the index and the lock."""
+        self.drop_index()
+        self.lock.close()
+
+    def model_directory(self, model: str) -> Path:
+        return self.root / model
+
+    def segment_path(self, model: str, day: str) -> Path:
+        return self.root / model / f"{day}{SEGMENT_SUFFIX}"
+
+    def segment_days(self, model: str) -> list[tuple[str, Path]]:
+        """The days that a model has segments of, with their paths."""
+        try:
+            paths = list(self.model_directory(model).iterdir())
+        except FileNotFoundError:
+            return []
+        return sorted((path.stem, path) for path in paths if path.suffix == SEGMENT_SUFFIX and _DAY.fullmatch(path.stem))
+
+    def index_paths(self) -> list[tuple[int, Path]]:
+        """Every index file, the newest last."""
+        matches = [(_INDEX_NAME.fullmatch(path.name), path) for path in self.index_directory.iterdir()]
+        return sorted((int(match[1]), path) for match, path in matches if match is not None)
+
+    def index(self) -> Index | None:
+        """The current index, opened anew where another process has built a newer one; None where there is none."""
+        index = self._index
+        if index is not None and index.is_current():
+            return index
+        with self._swapping:
+            if self._index is not None and self._index.is_current():
+                return self._index
+            self._index = None
+            paths = self.index_paths() if self.index_directory.is_dir() else []
+            if paths:
+                self._index = Index(paths[-1][1])
+            return self._index
+
+    def drop_index(self) -> None:
+        """Forget the open index; the next use opens what is there."""
+        with self._swapping:
+            index, self._index = self._index, None
+        if index is not None:
+            index.close()
+
+    def remove_old_indexes(self, newest: int) -> None:
+        """Unlink every index but the newest."""
+        for number, path in self.index_paths():
+            if number < newest:
+                for companion in _INDEX_COMPANIONS:
+                    path.with_name(path.name + companion).unlink(missing_ok=True)
+
+    def sweep(self) -> None:
+        """Remove what a process that died left half-made."""
+        for path in self.index_directory.glob("*.building*"):
+            path.unlink(missing_ok=True)
+        for path in self.root.glob(f"*/*{SEGMENT_SUFFIX}{COMPACTED_SUFFIX}"):
+            self.disk.unlink(path)
+
+
+@contextmanager
+def translated_errors() -> Iterator[None]:
+    """Turn the system's and SQLite's errors into UnavailableError; the one place where this backend does."""
+    try:
+        yield
+    except OSError as error:
+        logger.warning("the data directory failed", extra={"cause": error.strerror, "errno": error.errno})
+        raise UnavailableError(f"The data directory can't be used: {error.strerror}.", code="storage_failed") from error
+    except sqlite3.Error as error:
+        logger.warning("the index failed", extra={"cause": str(error)})
+        raise UnavailableError("The index of the data directory can't be used.", code="storage_failed") from error

@@ -1,0 +1,316 @@
+"""The SQLite index of a data directory: where each record's line stands, and its filterable fields. Only a cache.
+
+It holds no more than can be read again from the segments. Whoever changes it holds the directory's lock; readers need
+none. Source for write-ahead logging with `synchronous=NORMAL` staying consistent through power loss:
+https://www.sqlite.org/pragma.html#pragma_synchronous.
+"""
+
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from shared.models import MODELS, Record
+from shared.query import Query, Stored, value_kind
+from shared.timestamps import to_ms
+
+SCHEMA_VERSION = 1
+_BUSY_TIMEOUT_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """What the index knows of one segment.
+
+    `generation` is new whenever offsets may have changed. `inode`, `size` (bytes) and `modified_ns` are the file's when
+    it was last read; `crc` is CRC-32 of those bytes. `live` counts records, `dead_bytes` what compaction would free.
+    `least` and `greatest` bound the timestamps (ms) of its records, `updated` their `updatedAt`.
+    """
+
+    number: int
+    model: str
+    day: str
+    generation: int
+    inode: int = 0
+    size: int = 0
+    modified_ns: int = 0
+    crc: int = 0
+    live: int = 0
+    dead_bytes: int = 0
+    least: int | None = None
+    greatest: int | None = None
+    updated: str | None = None
+
+    @property
+    def name(self) -> str:
+        return f"{self.model}/{self.day}.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Where the winning line of an id stands. `timestamp` (ms) is None for a tombstone."""
+
+    id: str
+    version: int
+    segment: int
+    offset: int
+    length: int
+    checksum: int
+    timestamp: int | None
+
+
+_SEGMENT_COLUMNS = ", ".join(field.name for field in fields(Segment))
+_ROW_COLUMNS = "id, version, segment, offset, length, checksum, timestamp"
+
+
+def columns_of(model: type[Record]) -> list[str]:
+    """The columns of a model's table after those of Row: filterable fields, durations, their bucket numbers."""
+    return [*model.filterable, *model.durations, *(bucket_column(name) for name in model.durations)]
+
+
+def bucket_column(duration: str) -> str:
+    """The column of a duration's bucket number."""
+    return f"{duration}.bucket"
+
+
+def row_values(model: type[Record], row: Row, stored: Stored | None) -> tuple[Any, ...]:
+    """A table row: the place of a line and, unless it is a tombstone, the record's fields."""
+    if stored is None:
+        return (*astuple(row), *(None for _ in columns_of(model)))
+    record, buckets = stored.record, stored.hidden.buckets
+    return (
+        row.id,
+        row.version,
+        row.segment,
+        row.offset,
+        row.length,
+        row.checksum,
+        row.timestamp,
+        *(_typed(record.get(name), value_kind(model, name)) for name in model.filterable),
+        *(_number(record.get(name)) for name in model.durations),
+        *(_number(buckets.get(name)) for name in model.durations),
+    )
+
+
+def _typed(value: Any, kind: type) -> Any:
+    return value if type(value) is kind else None
+
+
+def _number(value: Any) -> float | None:
+    return value if type(value) in (int, float) else None
+
+
+class Index:
+    """One index file. Each thread has a connection of its own."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.inode = path.stat().st_ino
+        self._local = threading.local()
+        self._connections: list[sqlite3.Connection] = []
+        self._opening = threading.Lock()
+
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """The connection of the calling thread."""
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = self._local.connection = _connect(self.path)
+            with self._opening:
+                self._connections.append(connection)
+        return connection
+
+    def close(self) -> None:
+        """Close the connections of all threads."""
+        with self._opening:
+            for connection in self._connections:
+                connection.close()
+            self._connections.clear()
+            self._local = threading.local()
+
+    def is_current(self) -> bool:
+        """Whether the file is still the one at its path."""
+        try:
+            return self.path.stat().st_ino == self.inode
+        except FileNotFoundError:
+            return False
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """A write transaction, rolled back when the block raises."""
+        connection = self.connection
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield connection
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+
+    def segments(self, model: str | None = None) -> list[Segment]:
+        """All segments, or a model's."""
+        where, parameters = ("", ()) if model is None else (" WHERE model = ?", (model,))
+        rows = self.connection.execute(f"SELECT {_SEGMENT_COLUMNS} FROM segments{where}", parameters)
+        return [Segment(*row) for row in rows]
+
+    def segment(self, model: str, day: str) -> Segment | None:
+        """One segment by its place."""
+        row = self.connection.execute(
+            f"SELECT {_SEGMENT_COLUMNS} FROM segments WHERE model = ? AND day = ?", (model, day)
+        ).fetchone()
+        return None if row is None else Segment(*row)
+
+    def segment_by_number(self, number: int) -> Segment | None:
+        """One segment by its number."""
+        row = self.connection.execute(f"SELECT {_SEGMENT_COLUMNS} FROM segments WHERE number = ?", (number,)).fetchone()
+        return None if row is None else Segment(*row)
+
+    def row(self, model: type[Record], record_id: str) -> Row | None:
+        """The winning line of an id, tombstones included."""
+        row = self.connection.execute(f'SELECT {_ROW_COLUMNS} FROM "{model.__name__}" WHERE id = ?', (record_id,)).fetchone()
+        return None if row is None else Row(*row)
+
+    def rows(self, query: Query, limit: int) -> list[Row]:
+        """The winning lines that match a query, in its order."""
+        where, parameters = conditions(query)
+        direction = "DESC" if query.descending else "ASC"
+        sql = (
+            f'SELECT {_ROW_COLUMNS} FROM "{query.model.__name__}" WHERE {where} '
+            f"ORDER BY timestamp {direction}, id {direction} LIMIT ?"
+        )
+        return [Row(*row) for row in self.connection.execute(sql, (*parameters, limit))]
+
+    def count(self, query: Query) -> int:
+        """How many records match filters and window."""
+        where, parameters = conditions(query, paged=False)
+        [number] = self.connection.execute(
+            f'SELECT COUNT(*) FROM "{query.model.__name__}" WHERE {where}', parameters
+        ).fetchone()
+        return int(number)
+
+    def other_segments(self, model: str, record_ids: Iterable[str]) -> set[int]:
+        """The numbers of all segments that hold lines of ids that have lines in more than one."""
+        sql = "SELECT segment FROM spread WHERE model = ? AND id = ?"
+        return {number for record_id in record_ids for (number,) in self.connection.execute(sql, (model, record_id))}
+
+
+def conditions(query: Query, *, paged: bool = True) -> tuple[str, list[Any]]:
+    """The WHERE clause of a query and its parameters."""
+    clauses = ["timestamp IS NOT NULL"]
+    parameters: list[Any] = []
+    for name, values in query.filters.items():
+        clauses.append(f'"{name}" IN ({", ".join("?" * len(values))})' if len(values) != 1 else f'"{name}" = ?')
+        parameters += values
+    if query.since is not None:
+        clauses.append("timestamp >= ?")
+        parameters.append(to_ms(query.since))
+    if query.until is not None:
+        clauses.append("timestamp < ?")
+        parameters.append(to_ms(query.until))
+    if paged and query.after is not None:
+        clauses.append(f"(timestamp, id) {'<' if query.descending else '>'} (?, ?)")
+        parameters += [to_ms(query.after.timestamp), query.after.id]
+    return " AND ".join(clauses), parameters
+
+
+def put_rows(connection: sqlite3.Connection, model: type[Record], values: Iterable[Sequence[Any]]) -> None:
+    """Add lines; of each id the greatest version stays, on a tie the one of the later day, then the later line."""
+    connection.executemany(_upsert_sql(model), values)
+
+
+def _upsert_sql(model: type[Record]) -> str:
+    names = [*_ROW_COLUMNS.split(", "), *(f'"{name}"' for name in columns_of(model))]
+    updates = ", ".join(f"{name} = excluded.{name}" for name in names[1:])
+    day = "(SELECT day FROM segments WHERE number = {}.segment)"
+    return (
+        f'INSERT INTO "{model.__name__}" ({", ".join(names)}) VALUES ({", ".join("?" * len(names))}) '
+        f"ON CONFLICT (id) DO UPDATE SET {updates} WHERE excluded.version > version OR (excluded.version = version AND "
+        f"CASE WHEN excluded.segment = segment THEN excluded.offset > offset "
+        f"ELSE {day.format('excluded')} > {day.format(model.__name__)} END)"
+    )
+
+
+def save_segment(connection: sqlite3.Connection, segment: Segment) -> None:
+    """Write what is known of a segment."""
+    connection.execute(
+        f"INSERT OR REPLACE INTO segments ({_SEGMENT_COLUMNS}) VALUES ({', '.join('?' * len(fields(Segment)))})",
+        astuple(segment),
+    )
+
+
+def create_file(path: Path) -> None:
+    """Make an empty index file with its tables, without the secondary indexes."""
+    connection = sqlite3.connect(path, isolation_level=None)
+    try:
+        connection.execute("PRAGMA journal_mode = OFF")
+        connection.execute("PRAGMA page_size = 8192")
+        _create_tables(connection)
+    finally:
+        connection.close()
+
+
+def _create_tables(connection: sqlite3.Connection) -> None:
+    connection.execute(
+        """CREATE TABLE segments (number INTEGER PRIMARY KEY, model TEXT NOT NULL, day TEXT NOT NULL,
+        generation INTEGER NOT NULL, inode INTEGER NOT NULL, size INTEGER NOT NULL, modified_ns INTEGER NOT NULL,
+        crc INTEGER NOT NULL, live INTEGER NOT NULL, dead_bytes INTEGER NOT NULL, least INTEGER, greatest INTEGER,
+        updated TEXT, UNIQUE (model, day))"""
+    )
+    connection.execute(
+        "CREATE TABLE spread (model TEXT NOT NULL, id TEXT NOT NULL, segment INTEGER NOT NULL, "
+        "PRIMARY KEY (model, id, segment)) WITHOUT ROWID"
+    )
+    for name, model in MODELS.items():
+        kinds = {field: "TEXT" if value_kind(model, field) is str else "INTEGER" for field in model.filterable}
+        columns = "".join(f', "{column}" {kinds.get(column, "NUMERIC")}' for column in columns_of(model))
+        connection.execute(
+            f'CREATE TABLE "{name}" (id TEXT PRIMARY KEY, version INTEGER NOT NULL, segment INTEGER NOT NULL, '
+            f"offset INTEGER NOT NULL, length INTEGER NOT NULL, checksum INTEGER NOT NULL, timestamp INTEGER{columns}) "
+            f"WITHOUT ROWID"
+        )
+        connection.execute(_spread_trigger(name))
+    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+
+def _spread_trigger(table: str) -> str:
+    return (
+        f'CREATE TRIGGER "{table}.spread" BEFORE INSERT ON "{table}" '
+        f'WHEN EXISTS (SELECT 1 FROM "{table}" WHERE id = NEW.id AND segment <> NEW.segment) BEGIN '
+        f"INSERT OR IGNORE INTO spread SELECT '{table}', id, segment FROM \"{table}\" WHERE id = NEW.id; "
+        f"INSERT OR IGNORE INTO spread VALUES ('{table}', NEW.id, NEW.segment); END"
+    )
+
+
+def create_secondary_indexes(connection: sqlite3.Connection) -> None:
+    """Index every list order: by time, and by each filterable field and time. The id ends each, as the primary key."""
+    for name, model in MODELS.items():
+        connection.execute(f'CREATE INDEX IF NOT EXISTS "{name}.timestamp" ON "{name}" (timestamp)')
+        for field in model.filterable:
+            connection.execute(f'CREATE INDEX IF NOT EXISTS "{name}.{field}" ON "{name}" ("{field}", timestamp)')
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode=rw",
+        uri=True,
+        timeout=_BUSY_TIMEOUT_SECONDS,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=256,
+    )
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute("PRAGMA secure_delete = ON")
+        connection.execute("PRAGMA temp_store = MEMORY")
+        [version] = connection.execute("PRAGMA user_version").fetchone()
+        if version != SCHEMA_VERSION:
+            raise sqlite3.DatabaseError("the index has another schema")
+    except BaseException:
+        connection.close()
+        raise
+    return connection

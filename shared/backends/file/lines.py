@@ -1,0 +1,113 @@
+"""Lines of a segment: a record as JSON with the reserved `_` object, or a tombstone. No files here.
+
+A record's line: `{"id": ..., "timestamp": ..., ..., "_": {"version": 1, "hash": ..., "privacy": ..., "buckets": {...}}}`.
+A tombstone: `{"id": ..., "_": {"version": 2}}`. A line without `_` was added by hand and is version 0.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from shared import jsontext
+from shared.histograms import buckets_of
+from shared.ids import is_valid_id
+from shared.models import Record
+from shared.query import Hidden, Stored, WireRecord
+from shared.timestamps import is_canonical
+
+RESERVED = "_"
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+class UnreadableLineError(ValueError):
+    """A line is neither a record of its model nor a tombstone; the message says why, without its content."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What a line says: version `version` of the record `id` is this record, or, where `record` is None, deleted."""
+
+    id: str
+    version: int
+    record: WireRecord | None
+    hidden: Hidden
+
+
+def encode_record(stored: Stored, version: int) -> bytes:
+    """The line of a record, newline included."""
+    hidden = stored.hidden
+    reserved: dict[str, Any] = {"version": version}
+    if hidden.content_hash is not None:
+        reserved["hash"] = hidden.content_hash
+    if hidden.privacy_version is not None:
+        reserved["privacy"] = hidden.privacy_version
+    if hidden.buckets:
+        reserved["buckets"] = dict(hidden.buckets)
+    return (jsontext.dumps({**stored.record, RESERVED: reserved}) + "\n").encode()
+
+
+def encode_tombstone(record_id: str, version: int) -> bytes:
+    """The line that says a record is deleted, newline included."""
+    return (jsontext.dumps({"id": record_id, RESERVED: {"version": version}}) + "\n").encode()
+
+
+def checksum(line: bytes) -> int:
+    """64 bits that change when the line does, as a signed integer."""
+    return int.from_bytes(hashlib.blake2b(line, digest_size=8).digest(), signed=True)
+
+
+def etag(version: int, line_checksum: int) -> str:
+    """The etag of a line: unlike that of any other line of the same id."""
+    return f"{version}-{line_checksum & 0xFFFF_FFFF_FFFF_FFFF:016x}"
+
+
+def is_blank(line: bytes) -> bool:
+    """Whether a line holds nothing: white space only."""
+    return not line.strip()
+
+
+def decode(model: type[Record], line: bytes) -> Line:
+    """Read a line. Raises UnreadableLineError."""
+    try:
+        content = json.loads(line.removeprefix(_BYTE_ORDER_MARK))
+    except (ValueError, RecursionError):
+        raise UnreadableLineError("is not JSON") from None
+    if not isinstance(content, dict):
+        raise UnreadableLineError("is not a JSON object")
+    record_id = content.get("id")
+    if not isinstance(record_id, str) or not is_valid_id(record_id):
+        raise UnreadableLineError("has no id that is allowed")
+    reserved = content.pop(RESERVED, None)
+    if not isinstance(reserved, dict) or type(reserved.get("version")) is not int:
+        return Line(record_id, 0, *_by_hand(model, content))
+    if len(content) == 1:
+        return Line(record_id, reserved["version"], None, Hidden())
+    timestamp = content.get("timestamp")
+    if not isinstance(timestamp, str) or not is_canonical(timestamp):
+        raise UnreadableLineError("has no timestamp in canonical form")
+    return Line(record_id, reserved["version"], content, _hidden(reserved))
+
+
+def _hidden(reserved: Mapping[str, Any]) -> Hidden:
+    buckets = reserved.get("buckets")
+    return Hidden(reserved.get("hash"), reserved.get("privacy"), buckets if isinstance(buckets, dict) else {})
+
+
+def _by_hand(model: type[Record], content: WireRecord) -> tuple[WireRecord, Hidden]:
+    problem = next(jsontext.problems(content), None)
+    if problem is not None:
+        raise UnreadableLineError(f"has a bad value in {problem.field}")
+    try:
+        record = model.model_validate(content).model_dump(by_alias=True, exclude_none=True)
+    except ValidationError as error:
+        fields = sorted({str(item["loc"][0]) if item["loc"] else "the record" for item in error.errors()})
+        raise UnreadableLineError(f"is no valid {model.__name__}: {', '.join(fields)}") from None
+    if "timestamp" not in record:
+        raise UnreadableLineError("has no timestamp")
+    record.setdefault("createdAt", record["timestamp"])
+    record.setdefault("updatedAt", record["createdAt"])
+    return record, Hidden(buckets=buckets_of(model, record))

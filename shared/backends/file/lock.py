@@ -1,0 +1,87 @@
+"""The one lock of a data directory, among threads and processes (`flock`: local file systems only).
+
+The lock file is never renamed or deleted. While segments are being changed it names them, so that whoever takes the
+lock after a holder that died knows what to read again.
+"""
+
+import fcntl
+import os
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from shared.backends.file.disk import FILE_MODE
+from shared.errors import UnavailableError
+
+PATIENCE_SECONDS = 10.0
+_FIRST_WAIT = 0.0001
+_LONGEST_WAIT = 0.002
+
+
+class DirectoryLock:
+    """Exclusive among all users of the directory."""
+
+    def __init__(self, path: Path) -> None:
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
+        self._threads = threading.RLock()
+        self._depth = 0
+
+    def close(self) -> None:
+        """Free the descriptor, and with it the lock if it is held."""
+        os.close(self._descriptor)
+
+    @contextmanager
+    def hold(self, patience: float = PATIENCE_SECONDS) -> Iterator[bool]:
+        """Hold the lock within the block; holding it twice in one thread is holding it once.
+
+        Yields True, or, with a patience of 0 seconds only, False where someone else holds it. Raises UnavailableError
+        when patience ends.
+        """
+        if not self._threads.acquire(timeout=patience) if patience else not self._threads.acquire(blocking=False):
+            if patience:
+                raise UnavailableError("The data directory is busy.", code="storage_busy")
+            yield False
+            return
+        try:
+            if self._depth == 0 and not self._flock(patience):
+                if patience:
+                    raise UnavailableError("The data directory is locked by another process.", code="storage_busy")
+                yield False
+                return
+            self._depth += 1
+            try:
+                yield True
+            finally:
+                self._depth -= 1
+                if self._depth == 0:
+                    fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+        finally:
+            self._threads.release()
+
+    def _flock(self, patience: float) -> bool:
+        give_up = time.monotonic() + patience
+        wait = _FIRST_WAIT
+        while True:
+            try:
+                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() >= give_up:
+                    return False
+                time.sleep(wait)
+                wait = min(wait * 2, _LONGEST_WAIT)
+            else:
+                return True
+
+    def announce(self, segments: Iterable[str]) -> None:
+        """Name the segments about to be changed."""
+        os.pwrite(self._descriptor, "\n".join(segments).encode() + b"\n", 0)
+
+    def withdraw(self) -> None:
+        """Say that every change is done."""
+        os.ftruncate(self._descriptor, 0)
+
+    def announced(self) -> list[str]:
+        """What a holder that died was changing; empty after an orderly end."""
+        return os.pread(self._descriptor, 1 << 24, 0).decode(errors="replace").split()

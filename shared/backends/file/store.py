@@ -1,0 +1,241 @@
+"""Reading records by way of the index: every line is checked against its row, and looked for again when they differ."""
+
+import logging
+import os
+import sqlite3
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TypeVar
+
+from shared.backends.file import lines
+from shared.backends.file.cache import RecordCache
+from shared.backends.file.catchup import catch_up, ensure_index, rebuild
+from shared.backends.file.directory import Directory
+from shared.backends.file.index import Index, Row, Segment
+from shared.errors import UnavailableError
+from shared.models import Record
+from shared.query import Page, Query, Stored
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_OPEN_SEGMENTS = 128
+_ATTEMPTS = 4
+_LOOK_SHARE = 20
+"""Looking at the segments for changes made behind the index takes at most one part in so many of the time."""
+
+
+class _MismatchError(Exception):
+    """A row and its line differ."""
+
+    def __init__(self, segment: Segment | None) -> None:
+        self.segment = segment
+
+
+class _OpenSegment:
+    """A descriptor that closes when the last reader has let go of it."""
+
+    def __init__(self, path: Path) -> None:
+        self.descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+    def __del__(self) -> None:
+        descriptor: int | None = getattr(self, "descriptor", None)
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+class Store:
+    """The records of a data directory, read by many threads at once."""
+
+    def __init__(self, directory: Directory, cache: RecordCache) -> None:
+        self.directory = directory
+        self.cache = cache
+        self._segments: dict[int, Segment] = {}
+        self._open: OrderedDict[tuple[int, int], _OpenSegment] = OrderedDict()
+        self._guard = threading.Lock()
+        self._next_look: dict[str, float] = {}
+
+    def open(self) -> None:
+        """Sweep, and bring the index up to the segments."""
+        with self.directory.lock.hold():
+            self.directory.sweep()
+            ensure_index(self.directory)
+            self.directory.lock.withdraw()
+
+    def find_by_id(self, model: type[Record], record_id: str) -> Stored | None:
+        def look(index: Index) -> Stored | None:
+            row = index.row(model, record_id)
+            return None if row is None or row.timestamp is None else self.load(index, model, row)
+
+        return self.reading(model, look)
+
+    def find(self, query: Query) -> Page:
+        def look(index: Index) -> Page:
+            rows = index.rows(query, query.limit + 1)
+            page = within_bytes(rows[: query.limit], query.max_bytes)
+            return Page([self.load(index, query.model, row) for row in page], more=len(rows) > len(page))
+
+        return self.reading(query.model, look)
+
+    def reading(self, model: type[Record], look: Callable[[Index], T]) -> T:
+        """The answer of `look`, over an index that follows the segments; again where rows and lines differ."""
+        for attempt in range(_ATTEMPTS):
+            try:
+                index = self.index()
+                self._freshen(index, model)
+                return look(index)
+            except _MismatchError as mismatch:
+                self._repair(model, mismatch.segment, thorough=attempt > 0)
+            except sqlite3.DatabaseError as error:
+                if not index_is_broken(error):
+                    raise
+                self.rebuild(str(error))
+        raise UnavailableError("The data directory changes faster than it can be read.", code="storage_busy")
+
+    def index(self) -> Index:
+        """The current index, built anew where it was lost."""
+        index = self.directory.index()
+        if index is None:
+            with self.directory.lock.hold():
+                index = ensure_index(self.directory)
+        return index
+
+    def rebuild(self, reason: str) -> None:
+        """Build the index anew, unless another process just has."""
+        broken = self.directory.index_paths()[-1:] if self.directory.index_directory.is_dir() else []
+        with self.directory.lock.hold():
+            if broken == self.directory.index_paths()[-1:]:
+                rebuild(self.directory, reason)
+        self.forget_segments()
+
+    def load(self, index: Index, model: type[Record], row: Row) -> Stored:
+        """The record that a row points at. Raises an error that `reading` understands where the line is another."""
+        segment = self._segment(index, row.segment)
+        key = (segment.generation, row.offset)
+        cached = self.cache.get(key)
+        if cached is not None and cached.etag == lines.etag(row.version, row.checksum):
+            return cached
+        line = self._read(segment, row)
+        try:
+            content = lines.decode(model, line)
+        except lines.UnreadableLineError:
+            raise _MismatchError(segment) from None
+        if content.id != row.id or content.record is None:
+            raise _MismatchError(segment)
+        stored = Stored(content.record, content.hidden, lines.etag(row.version, row.checksum))
+        self.cache.put(key, stored)
+        return stored
+
+    def _read(self, segment: Segment, row: Row) -> bytes:
+        try:
+            line = os.pread(self._descriptor(segment).descriptor, row.length, row.offset)
+        except FileNotFoundError:
+            raise _MismatchError(segment) from None
+        if lines.checksum(line) != row.checksum:
+            raise _MismatchError(segment)
+        return line
+
+    def _segment(self, index: Index, number: int) -> Segment:
+        segment = self._segments.get(number)
+        if segment is None:
+            segment = index.segment_by_number(number)
+            if segment is None:
+                raise _MismatchError(None)
+            self._segments[number] = segment
+        return segment
+
+    def _descriptor(self, segment: Segment) -> _OpenSegment:
+        key = (segment.number, segment.generation)
+        with self._guard:
+            opened = self._open.get(key)
+            if opened is None:
+                opened = self._open[key] = _OpenSegment(self.directory.segment_path(segment.model, segment.day))
+                if len(self._open) > _OPEN_SEGMENTS:
+                    self._open.popitem(last=False)
+            else:
+                self._open.move_to_end(key)
+        return opened
+
+    def forget_segments(self, numbers: Iterable[int] | None = None) -> None:
+        """Let go of what is remembered of segments (all where None): their files or generations may be others now."""
+        with self._guard:
+            forgotten = set(self._segments) | {number for number, _ in self._open} if numbers is None else set(numbers)
+            for number in forgotten:
+                self._segments.pop(number, None)
+            for key in [key for key in self._open if key[0] in forgotten]:
+                del self._open[key]
+
+    def remember_segment(self, segment: Segment) -> None:
+        """Take note of a segment as it is after a write."""
+        self._segments[segment.number] = segment
+
+    def _repair(self, model: type[Record], segment: Segment | None, *, thorough: bool) -> None:
+        self.forget_segments(None if segment is None else [segment.number])
+        if thorough:
+            with self.directory.lock.hold():
+                suspects = [] if segment is None else [segment.day]
+                catch_up(self.directory, self.index(), model, suspects)
+            self.forget_segments()
+
+    def _freshen(self, index: Index, model: type[Record]) -> None:
+        """Notice segments that changed behind the index, unless someone who holds the lock is just changing them."""
+        name = model.__name__
+        started = time.monotonic()
+        if started < self._next_look.get(name, 0.0):
+            return
+        if not self._follows(index, name):
+            with self.directory.lock.hold(patience=0) as held:
+                if held and catch_up(self.directory, index, model):
+                    self.forget_segments()
+        now = time.monotonic()
+        self._next_look[name] = now + (now - started) * _LOOK_SHARE
+
+    def _follows(self, index: Index, model: str) -> bool:
+        known: dict[str, Segment] | None = None
+        days = self.directory.segment_days(model)
+        remembered = {segment.day: segment for segment in list(self._segments.values()) if segment.model == model}
+        for day, path in days:
+            if _unchanged(remembered.get(day), path):
+                continue
+            if known is None:
+                known = {segment.day: segment for segment in index.segments(model)}
+            current = known.get(day)
+            if not _unchanged(current, path):
+                return False
+            assert current is not None
+            self._segments[current.number] = current
+        if known is None and len(remembered) == len(days):
+            return True
+        known = known or {segment.day: segment for segment in index.segments(model)}
+        return len(known) == len(days)
+
+
+def _unchanged(segment: Segment | None, path: Path) -> bool:
+    if segment is None:
+        return False
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return False
+    return (segment.inode, segment.size, segment.modified_ns) == (status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+def within_bytes(rows: list[Row], most: int) -> list[Row]:
+    """The rows whose lines fit in so many bytes, at least one."""
+    total = 0
+    for position, row in enumerate(rows):
+        total += row.length
+        if total > most and position:
+            return rows[:position]
+    return rows
+
+
+def index_is_broken(error: sqlite3.DatabaseError) -> bool:
+    """Whether building the index anew would help: not for a full disk, a lock or a read-only file."""
+    codes = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR)
+    code = getattr(error, "sqlite_errorcode", None)
+    return code is None or code & 0xFF not in codes

@@ -1,0 +1,73 @@
+"""Canonical timestamps: UTC, truncated to the millisecond, `2024-01-01T12:00:00.000Z`, so that text order is time order."""
+
+import re
+from datetime import UTC, datetime, timedelta
+
+_RFC3339 = re.compile(
+    r"(\d{4}-\d{2}-\d{2})[Tt ](\d{2}:\d{2}:\d{2})(?:\.(\d{1,9}))?([Zz]|[+-]\d{2}:\d{2})",
+    re.ASCII,
+)
+_OFFSET_MISSING = re.compile(r"\d{4}-\d{2}-\d{2}(?:[Tt ]\d{2}:\d{2}(?::\d{2}(?:\.\d+)?)?)?", re.ASCII)
+_CANONICAL = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z", re.ASCII)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+
+DAY_MS = 86_400_000
+EARLIEST = "1970-01-01T00:00:00.000Z"
+
+
+def parse_timestamp(text: str) -> str:
+    """The canonical form of an RFC 3339 timestamp from 1970 on, with any offset. Raises ValueError saying what is wrong."""
+    match = _RFC3339.fullmatch(text)
+    if match is None:
+        if _OFFSET_MISSING.fullmatch(text):
+            raise ValueError("needs a time and an offset, such as 2024-01-01T12:00:00.000Z")
+        raise ValueError("is not an RFC 3339 timestamp such as 2024-01-01T12:00:00.000Z")
+    date, time, fraction, offset = match.groups()
+    milliseconds = ((fraction or "") + "000")[:3]
+    if offset in "Zz":
+        offset = "+00:00"
+    try:
+        moment = datetime.fromisoformat(f"{date}T{time}.{milliseconds}{offset}").astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise ValueError("names a date, time or offset that does not exist") from None
+    if moment < _EPOCH:
+        raise ValueError("is before 1970")
+    return format_timestamp(moment)
+
+
+def is_canonical(text: str) -> bool:
+    """Whether the text is a canonical timestamp of a moment that exists."""
+    if _CANONICAL.fullmatch(text) is None:
+        return False
+    try:
+        return parse_timestamp(text) == text
+    except ValueError:
+        return False
+
+
+def format_timestamp(moment: datetime) -> str:
+    """The canonical form of an aware datetime, truncated to the millisecond."""
+    moment = moment.astimezone(UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z" if moment.year >= 1000 else EARLIEST
+
+
+def to_ms(timestamp: str) -> int:
+    """Milliseconds since 1970 of a canonical timestamp."""
+    return (datetime.fromisoformat(timestamp) - _EPOCH) // _MILLISECOND
+
+
+def from_ms(milliseconds: int) -> str:
+    """The canonical timestamp of milliseconds since 1970 (0 to the end of the year 9999)."""
+    return format_timestamp(_EPOCH + timedelta(milliseconds=milliseconds))
+
+
+def day_of(timestamp: str) -> str:
+    """The UTC day (`2024-01-01`) of a canonical timestamp."""
+    return timestamp[:10]
+
+
+def shift(timestamp: str, **delta: float) -> str:
+    """The canonical timestamp that much later (`days=1`) or earlier (`hours=-24`); never before 1970."""
+    moment = datetime.fromisoformat(timestamp) + timedelta(**delta)
+    return format_timestamp(max(moment, _EPOCH))
