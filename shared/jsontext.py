@@ -8,6 +8,8 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from pydantic_core import to_json
+
 from shared.errors import Detail, InvalidError
 from shared.models import MAX_INTEGER, MAX_NESTING
 
@@ -38,7 +40,6 @@ def _integer(token: str) -> int:
 
 
 _decoder = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant, parse_int=_integer)
-_encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), check_circular=False)
 _canonical_encoder = json.JSONEncoder(
     ensure_ascii=False, allow_nan=False, separators=(",", ":"), check_circular=False, sort_keys=True
 )
@@ -70,9 +71,14 @@ def _invalid(where: str, message: str) -> InvalidError:
     return InvalidError(f"The body is not valid JSON: {message}.", [Detail(where, message)], code="invalid_json")
 
 
+def encode(value: Any) -> bytes:
+    """Compact JSON in UTF-8, members in their own order."""
+    return to_json(value)
+
+
 def dumps(value: Any) -> str:
-    """Compact JSON text in UTF-8-able characters, members in their own order."""
-    return _encoder.encode(value)
+    """Compact JSON text, members in their own order."""
+    return encode(value).decode()
 
 
 def canonical(value: Any) -> bytes:

@@ -5,6 +5,7 @@ import os
 import secrets
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,13 +14,14 @@ from shared.backends.file.aggregation import aggregate
 from shared.backends.file.cache import RecordCache
 from shared.backends.file.directory import Directory, translated_errors
 from shared.backends.file.disk import Disk
-from shared.backends.file.maintenance import purge
+from shared.backends.file.maintenance import compact, is_expiry, purge, unlink_days
 from shared.backends.file.store import Store
 from shared.backends.file.writer import Writer
 from shared.config import Settings
 from shared.errors import UnavailableError
 from shared.models import MODELS, Record
 from shared.query import Aggregation, Group, Page, Query, Stored
+from shared.timestamps import day_of
 
 T = TypeVar("T")
 
@@ -82,7 +84,7 @@ class FileBackend(Backend):
         return await self._read(lambda: _make_salt(store.directory))
 
     async def create_many(self, model: type[Record], records: Sequence[Stored]) -> list[Outcome]:
-        outcomes: list[Outcome] = await self._writing.submit(lambda group: [group.create(model, stored) for stored in records])
+        outcomes: list[Outcome] = await self._writing.submit(lambda group: group.create_many(model, records))
         return outcomes
 
     async def put_raw(self, model: type[Record], records: Sequence[Stored]) -> list[Outcome]:
@@ -112,8 +114,20 @@ class FileBackend(Backend):
         return await self._read(lambda: store.reading(aggregation.model, lambda index: aggregate(index, aggregation)))
 
     async def delete_where(self, query: Query) -> Deleted:
-        count: int = await self._writing.submit(lambda group: group.delete_where(query))
-        return Deleted(count, more=count == query.limit and (await self.count(query)) > 0)
+        count = 0
+        if is_expiry(query):
+            store = self._connected
+            count = await self._writing.submit_alone(lambda: unlink_days(store, query))
+        if count < query.limit:
+            count += await self._writing.submit(lambda group: group.delete_where(replace(query, limit=query.limit - count)))
+        more = count >= query.limit and await self.count(query) > 0
+        if is_expiry(query) and not more and query.until is not None:
+            await self._compact(query.model, day_of(query.until))
+        return Deleted(count, more)
+
+    async def _compact(self, model: type[Record], day: str) -> None:
+        store = self._connected
+        await self._writing.submit_alone(lambda: compact(store, model, day))
 
     async def purge(self, model: type[Record], record_ids: Sequence[str]) -> int:
         store = self._connected

@@ -204,6 +204,7 @@ def _read_segment(
         size=status.st_size,
         modified_ns=status.st_mtime_ns,
         crc=scan.crc,
+        unreadable=segment.unreadable + scan.unreadable,
         updated=scan.updated,
     )
 
@@ -216,19 +217,22 @@ class _Scan:
         self._segment = segment
         self._path = path
         self._end = end
-        self._unreadable: list[tuple[int, str]] = []
+        self._first_reason = ""
+        self.unreadable = 0
         self.crc = segment.crc
         self.updated = segment.updated
 
     def rows(self) -> Iterator[tuple[object, ...]]:
         """A table row for each line that can be read."""
-        for offset, line in self._lines():
+        for offset, line in read_lines(self._path, self._segment.size, self._end):
+            self.crc = zlib.crc32(line, self.crc)
             if lines.is_blank(line):
                 continue
             try:
                 content = lines.decode(self._model, line)
             except lines.UnreadableLineError as error:
-                self._unreadable.append((offset, str(error)))
+                self.unreadable += 1
+                self._first_reason = self._first_reason or f"the line at byte {offset} {error}"
                 continue
             yield self._row(content, offset, line)
 
@@ -243,27 +247,26 @@ class _Scan:
             self.updated = max(self.updated or "", updated)
         return row_values(self._model, row, Stored(record, content.hidden))
 
-    def _lines(self) -> Iterator[tuple[int, bytes]]:
-        offset, rest = self._segment.size, b""
-        with self._path.open("rb") as file:
-            file.seek(offset)
-            left = self._end - offset
-            while left and (chunk := file.read(min(_CHUNK_BYTES, left))):
-                left -= len(chunk)
-                self.crc = zlib.crc32(chunk, self.crc)
-                *whole, rest = (rest + chunk).split(b"\n")
-                for line in whole:
-                    yield offset, line + b"\n"
-                    offset += len(line) + 1
-
     def report(self) -> None:
         """Log what could not be read."""
-        if self._unreadable:
-            offset, reason = self._unreadable[0]
+        if self.unreadable:
             logger.warning(
                 "lines were left out",
-                extra={"segment": self._segment.name, "lines": len(self._unreadable), "first_offset": offset, "reason": reason},
+                extra={"segment": self._segment.name, "lines": self.unreadable, "reason": self._first_reason},
             )
+
+
+def read_lines(path: Path, start: int, end: int) -> Iterator[tuple[int, bytes]]:
+    """Every whole line of a file between two offsets, newline included, with its offset."""
+    offset, rest, left = start, b"", end - start
+    with path.open("rb") as file:
+        file.seek(start)
+        while left and (chunk := file.read(min(_CHUNK_BYTES, left))):
+            left -= len(chunk)
+            *whole, rest = (rest + chunk).split(b"\n")
+            for line in whole:
+                yield offset, line + b"\n"
+                offset += len(line) + 1
 
 
 def mend_tail(directory: Directory, model: type[Record], path: Path, descriptor: int) -> None:

@@ -21,15 +21,13 @@ class Disk:
         """Append at the end of the file; how many bytes were taken, which may be fewer."""
         return os.write(descriptor, data)
 
-    def overwrite(self, path: Path, offset: int, data: bytes) -> None:
-        """Replace bytes in place and sync."""
-        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-        try:
-            while data:
-                written = os.pwrite(descriptor, data, offset)
-                data, offset = data[written:], offset + written
-        finally:
-            os.close(descriptor)
+    def open_overwrite(self, path: Path) -> int:
+        """A descriptor that writes in place."""
+        return os.open(path, os.O_RDWR | os.O_CLOEXEC)
+
+    def overwrite(self, descriptor: int, offset: int, data: bytes) -> int:
+        """Replace bytes in place; how many were taken, which may be fewer."""
+        return os.pwrite(descriptor, data, offset)
 
     def truncate(self, descriptor: int, size: int) -> None:
         """Cut the file to a size."""

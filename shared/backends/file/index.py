@@ -10,9 +10,11 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass, fields
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from shared import jsontext
 from shared.models import MODELS, Record
 from shared.query import Query, Stored, value_kind
 from shared.timestamps import to_ms
@@ -27,7 +29,8 @@ class Segment:
 
     `generation` is new whenever offsets may have changed. `inode`, `size` (bytes) and `modified_ns` are the file's when
     it was last read; `crc` is CRC-32 of those bytes. `live` counts records, `dead_bytes` what compaction would free.
-    `least` and `greatest` bound the timestamps (ms) of its records, `updated` their `updatedAt`.
+    `unreadable` counts lines that are no records. `least` and `greatest` bound the timestamps (ms) of its records,
+    `updated` their `updatedAt`.
     """
 
     number: int
@@ -40,6 +43,7 @@ class Segment:
     crc: int = 0
     live: int = 0
     dead_bytes: int = 0
+    unreadable: int = 0
     least: int | None = None
     greatest: int | None = None
     updated: str | None = None
@@ -49,8 +53,7 @@ class Segment:
         return f"{self.model}/{self.day}.jsonl"
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """Where the winning line of an id stands. `timestamp` (ms) is None for a tombstone."""
 
     id: str
@@ -79,24 +82,23 @@ def bucket_column(duration: str) -> str:
 def row_values(model: type[Record], row: Row, stored: Stored | None) -> tuple[Any, ...]:
     """A table row: the place of a line and, unless it is a tombstone, the record's fields."""
     if stored is None:
-        return (*astuple(row), *(None for _ in columns_of(model)))
-    record, buckets = stored.record, stored.hidden.buckets
-    return (
-        row.id,
-        row.version,
-        row.segment,
-        row.offset,
-        row.length,
-        row.checksum,
-        row.timestamp,
-        *(_typed(record.get(name), value_kind(model, name)) for name in model.filterable),
-        *(_number(record.get(name)) for name in model.durations),
-        *(_number(buckets.get(name)) for name in model.durations),
-    )
+        return (*row, *_nothing(model))
+    record, buckets, durations = stored.record, stored.hidden.buckets, model.durations
+    filterable = [value if (value := record.get(name)) is None or type(value) is kind else None for name, kind in _kinds(model)]
+    if not durations:
+        return (*row, *filterable)
+    numbers = [_number(record.get(name)) for name in durations]
+    return (*row, *filterable, *numbers, *(_number(buckets.get(name)) for name in durations))
 
 
-def _typed(value: Any, kind: type) -> Any:
-    return value if type(value) is kind else None
+@lru_cache
+def _kinds(model: type[Record]) -> tuple[tuple[str, type], ...]:
+    return tuple((name, value_kind(model, name)) for name in model.filterable)
+
+
+@lru_cache
+def _nothing(model: type[Record]) -> tuple[None, ...]:
+    return (None,) * len(columns_of(model))
 
 
 def _number(value: Any) -> float | None:
@@ -174,6 +176,12 @@ class Index:
         row = self.connection.execute(f'SELECT {_ROW_COLUMNS} FROM "{model.__name__}" WHERE id = ?', (record_id,)).fetchone()
         return None if row is None else Row(*row)
 
+    def rows_by_id(self, model: type[Record], record_ids: Sequence[str]) -> dict[str, Row]:
+        """The winning lines of many ids, tombstones included."""
+        sql = f'SELECT {_ROW_COLUMNS} FROM "{model.__name__}" WHERE id IN (SELECT value FROM json_each(?))'
+        rows = self.connection.execute(sql, (jsontext.dumps(record_ids),))
+        return {row[0]: Row(*row) for row in rows}
+
     def rows(self, query: Query, limit: int) -> list[Row]:
         """The winning lines that match a query, in its order."""
         where, parameters = conditions(query)
@@ -196,6 +204,11 @@ class Index:
         """The numbers of all segments that hold lines of ids that have lines in more than one."""
         sql = "SELECT segment FROM spread WHERE model = ? AND id = ?"
         return {number for record_id in record_ids for (number,) in self.connection.execute(sql, (model, record_id))}
+
+    def empty_log(self) -> bool:
+        """Fold the write-ahead log into the file and cut it to nothing; False where another reader is in the way."""
+        [busy, _, _] = self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        return not busy
 
 
 def conditions(query: Query, *, paged: bool = True) -> tuple[str, list[Any]]:
@@ -222,6 +235,7 @@ def put_rows(connection: sqlite3.Connection, model: type[Record], values: Iterab
     connection.executemany(_upsert_sql(model), values)
 
 
+@lru_cache
 def _upsert_sql(model: type[Record]) -> str:
     names = [*_ROW_COLUMNS.split(", "), *(f'"{name}"' for name in columns_of(model))]
     updates = ", ".join(f"{name} = excluded.{name}" for name in names[1:])
@@ -247,7 +261,7 @@ def create_file(path: Path) -> None:
     connection = sqlite3.connect(path, isolation_level=None)
     try:
         connection.execute("PRAGMA journal_mode = OFF")
-        connection.execute("PRAGMA page_size = 8192")
+        connection.execute("PRAGMA page_size = 4096")
         _create_tables(connection)
     finally:
         connection.close()
@@ -257,8 +271,8 @@ def _create_tables(connection: sqlite3.Connection) -> None:
     connection.execute(
         """CREATE TABLE segments (number INTEGER PRIMARY KEY, model TEXT NOT NULL, day TEXT NOT NULL,
         generation INTEGER NOT NULL, inode INTEGER NOT NULL, size INTEGER NOT NULL, modified_ns INTEGER NOT NULL,
-        crc INTEGER NOT NULL, live INTEGER NOT NULL, dead_bytes INTEGER NOT NULL, least INTEGER, greatest INTEGER,
-        updated TEXT, UNIQUE (model, day))"""
+        crc INTEGER NOT NULL, live INTEGER NOT NULL, dead_bytes INTEGER NOT NULL, unreadable INTEGER NOT NULL,
+        least INTEGER, greatest INTEGER, updated TEXT, UNIQUE (model, day))"""
     )
     connection.execute(
         "CREATE TABLE spread (model TEXT NOT NULL, id TEXT NOT NULL, segment INTEGER NOT NULL, "

@@ -16,6 +16,7 @@ from shared.backends.file.disk import FILE_MODE
 from shared.errors import UnavailableError
 
 PATIENCE_SECONDS = 10.0
+_END = b"\0"
 _FIRST_WAIT = 0.0001
 _LONGEST_WAIT = 0.002
 
@@ -76,12 +77,13 @@ class DirectoryLock:
 
     def announce(self, segments: Iterable[str]) -> None:
         """Name the segments about to be changed."""
-        os.pwrite(self._descriptor, "\n".join(segments).encode() + b"\n", 0)
+        os.pwrite(self._descriptor, "\n".join(segments).encode() + _END, 0)
 
     def withdraw(self) -> None:
         """Say that every change is done."""
-        os.ftruncate(self._descriptor, 0)
+        os.pwrite(self._descriptor, _END, 0)
 
     def announced(self) -> list[str]:
         """What a holder that died was changing; empty after an orderly end."""
-        return os.pread(self._descriptor, 1 << 24, 0).decode(errors="replace").split()
+        names, _, _ = os.pread(self._descriptor, 1 << 20, 0).partition(_END)
+        return names.decode(errors="replace").split("\n") if names else []

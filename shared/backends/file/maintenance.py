@@ -1,10 +1,269 @@
-"""Work that rewrites segments: compaction, and purges that leave no copy behind. It runs under the directory's lock."""
+"""Work that shrinks segments: compaction, the unlinking of whole days, and purges that leave no copy behind.
 
-from collections.abc import Sequence
+All of it runs under the directory's lock.
+"""
 
+import logging
+import os
+import re
+import sqlite3
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from shared.backends.file import lines
+from shared.backends.file.catchup import catch_up, new_generation, read_lines, set_aside, write_all
+from shared.backends.file.directory import COMPACTED_SUFFIX, TORN_SUFFIX, Directory
+from shared.backends.file.index import Index, Segment, save_segment
 from shared.backends.file.store import Store
+from shared.errors import UnavailableError
 from shared.models import Record
+from shared.query import Query
+from shared.timestamps import to_ms
+
+logger = logging.getLogger(__name__)
+
+COMPACTION_MIN_BYTES = 1 << 20
+_LOG_ATTEMPTS = 50
+_LEADING_ID = re.compile(rb'(?:\xef\xbb\xbf)?\s*\{\s*"id"\s*:\s*"([^"\\]+)"')
+
+
+def is_mostly_dead(segment: Segment) -> bool:
+    """Whether compaction would pay: more than half of a segment of some size."""
+    return segment.size >= COMPACTION_MIN_BYTES and segment.dead_bytes * 2 > segment.size
+
+
+def compact(store: Store, model: type[Record], day: str) -> int:
+    """Rewrite a segment without its dead lines; how many bytes it is smaller. Lines that can't be read are set aside."""
+    directory, index = store.directory, store.index()
+    catch_up(directory, index, model)
+    segment = index.segment(model.__name__, day)
+    if segment is None:
+        return 0
+    path = directory.segment_path(model.__name__, day)
+    kept, unreadable = _worth_keeping(index, model, segment, path)
+    with _changing(directory, [segment.name]):
+        if unreadable:
+            set_aside(directory, path, b"".join(unreadable))
+        if kept:
+            compacted = _rewrite(directory, segment, path, kept)
+        else:
+            directory.disk.unlink(path)
+            directory.disk.sync_directory(path.parent)
+            compacted = None
+        with index.transaction() as connection:
+            _move_rows(connection, model, segment, kept)
+            if compacted is None:
+                connection.execute("DELETE FROM segments WHERE number = ?", (segment.number,))
+            else:
+                save_segment(connection, compacted)
+    store.forget_segments([segment.number])
+    return segment.size - (compacted.size if compacted else 0)
+
+
+@dataclass(slots=True)
+class _Kept:
+    """A line that stays, and where it will stand."""
+
+    id: str
+    offset: int
+    data: bytes
+    is_tombstone: bool
+    new_offset: int = 0
+
+
+def _worth_keeping(index: Index, model: type[Record], segment: Segment, path: Path) -> tuple[list[_Kept], list[bytes]]:
+    kept: list[_Kept] = []
+    unreadable: list[bytes] = []
+    for offset, line in read_lines(path, 0, segment.size):
+        if lines.is_blank(line):
+            continue
+        try:
+            content = lines.decode(model, line)
+        except lines.UnreadableLineError:
+            unreadable.append(line)
+            continue
+        row = index.row(model, content.id)
+        if row is None or (row.segment, row.offset) != (segment.number, offset):
+            continue
+        is_tombstone = content.record is None
+        if not is_tombstone or index.other_segments(model.__name__, [content.id]) - {segment.number}:
+            kept.append(_Kept(content.id, offset, line, is_tombstone))
+    return kept, unreadable
+
+
+def _rewrite(directory: Directory, segment: Segment, path: Path, kept: list[_Kept]) -> Segment:
+    disk = directory.disk
+    fresh = path.with_name(path.name + COMPACTED_SUFFIX)
+    disk.unlink(fresh)
+    size = crc = dead = 0
+    descriptor = disk.open_append(fresh)
+    try:
+        for line in kept:
+            line.new_offset = size
+            size += len(line.data)
+            dead += len(line.data) if line.is_tombstone else 0
+            crc = zlib.crc32(line.data, crc)
+        write_all(directory, descriptor, b"".join(line.data for line in kept))
+        disk.sync(descriptor)
+        disk.rename(fresh, path)
+        disk.sync_directory(path.parent)
+        status = os.fstat(descriptor)
+    finally:
+        os.close(descriptor)
+    return replace(
+        segment,
+        generation=new_generation(),
+        inode=status.st_ino,
+        size=size,
+        modified_ns=status.st_mtime_ns,
+        crc=crc,
+        dead_bytes=dead,
+        unreadable=0,
+    )
+
+
+def _move_rows(connection: sqlite3.Connection, model: type[Record], segment: Segment, kept: list[_Kept]) -> None:
+    table = f'"{model.__name__}"'
+    tombstones = {line.id for line in kept if line.is_tombstone}
+    dropped = connection.execute(f"SELECT id FROM {table} WHERE timestamp IS NULL AND segment = ?", (segment.number,))
+    gone = [(record_id,) for (record_id,) in dropped.fetchall() if record_id not in tombstones]
+    connection.executemany(f"DELETE FROM {table} WHERE id = ?", gone)
+    connection.executemany(f"UPDATE {table} SET offset = ? WHERE id = ?", [(line.new_offset, line.id) for line in kept])
+
+
+def is_expiry(query: Query) -> bool:
+    """Whether a delete is of everything before a time, oldest first, as retention asks."""
+    unfiltered = not query.filters and query.since is None and query.after is None
+    return unfiltered and query.until is not None and not query.descending
+
+
+def unlink_days(store: Store, query: Query) -> int:
+    """Unlink the segments that an expiry covers whole, up to its limit; how many records they held."""
+    assert query.until is not None
+    directory, index, model = store.directory, store.index(), query.model
+    catch_up(directory, index, model)
+    until, left = to_ms(query.until), query.limit
+    chosen: list[Segment] = []
+    for segment in sorted(index.segments(model.__name__), key=lambda segment: segment.day):
+        past = segment.greatest is not None and segment.greatest < until
+        if past and segment.live <= left and not _shares_ids(index, segment):
+            chosen.append(segment)
+            left -= segment.live
+    if not chosen:
+        return 0
+    with _changing(directory, [segment.name for segment in chosen]):
+        for segment in chosen:
+            path = directory.segment_path(segment.model, segment.day)
+            directory.disk.unlink(path)
+            directory.disk.unlink(path.with_name(path.name + TORN_SUFFIX))
+        directory.disk.sync_directory(directory.model_directory(model.__name__))
+        with index.transaction() as connection:
+            for segment in chosen:
+                _delete_rows(connection, segment)
+    store.forget_segments([segment.number for segment in chosen])
+    return sum(segment.live for segment in chosen)
+
+
+def _shares_ids(index: Index, segment: Segment) -> bool:
+    sql = "SELECT 1 FROM spread WHERE model = ? AND segment = ? LIMIT 1"
+    return index.connection.execute(sql, (segment.model, segment.number)).fetchone() is not None
+
+
+def _delete_rows(connection: sqlite3.Connection, segment: Segment) -> None:
+    table = f'"{segment.model}"'
+    connection.execute(
+        f"DELETE FROM {table} WHERE timestamp BETWEEN ? AND ? AND segment = ?",
+        (segment.least, segment.greatest, segment.number),
+    )
+    connection.execute(f"DELETE FROM {table} WHERE timestamp IS NULL AND segment = ?", (segment.number,))
+    connection.execute("DELETE FROM segments WHERE number = ?", (segment.number,))
 
 
 def purge(store: Store, model: type[Record], record_ids: Sequence[str]) -> int:
-    raise NotImplementedError
+    """Blank every line of the ids, in place so that no other line moves, and take them out of the index and its log."""
+    directory, index, ids = store.directory, store.index(), set(record_ids)
+    directory.sweep()
+    catch_up(directory, index, model)
+    rows = [row for record_id in ids if (row := index.row(model, record_id)) is not None]
+    numbers = {row.segment for row in rows} | index.other_segments(model.__name__, ids)
+    segments = [s for s in index.segments(model.__name__) if s.number in numbers or s.unreadable]
+    with _changing(directory, [segment.name for segment in segments]):
+        blanked = [_blank(directory, segment, ids) for segment in segments]
+        _blank_torn(directory, model.__name__, ids)
+        with index.transaction() as connection:
+            for segment in blanked:
+                save_segment(connection, segment)
+            gone = [(record_id,) for record_id in ids]
+            connection.executemany(f'DELETE FROM "{model.__name__}" WHERE id = ?', gone)
+            connection.executemany("DELETE FROM spread WHERE model = ? AND id = ?", [(model.__name__, i) for (i,) in gone])
+            _count_gone(connection, [row.segment for row in rows if row.timestamp is not None])
+    store.cache.clear()
+    store.forget_segments([segment.number for segment in segments])
+    for _ in range(_LOG_ATTEMPTS):
+        if index.empty_log():
+            return sum(row.timestamp is not None for row in rows)
+    raise UnavailableError("The journal of the index is in use; purge again.", code="storage_busy")
+
+
+def _count_gone(connection: sqlite3.Connection, numbers: Iterable[int]) -> None:
+    connection.executemany("UPDATE segments SET live = live - 1 WHERE number = ?", [(number,) for number in numbers])
+
+
+def _blank(directory: Directory, segment: Segment, ids: set[str]) -> Segment:
+    path = directory.segment_path(segment.model, segment.day)
+    crc = blanked = 0
+    descriptor = directory.disk.open_overwrite(path)
+    try:
+        for offset, line in read_lines(path, 0, segment.size):
+            if not lines.is_blank(line) and _belongs(line, ids):
+                _overwrite(directory, descriptor, offset, b" " * (len(line) - 1))
+                blanked += len(line)
+        directory.disk.sync(descriptor)
+        status = os.fstat(descriptor)
+    finally:
+        os.close(descriptor)
+    for _, line in read_lines(path, 0, segment.size):
+        crc = zlib.crc32(line, crc)
+    dead = min(segment.size, segment.dead_bytes + blanked)
+    return replace(segment, modified_ns=status.st_mtime_ns, crc=crc, dead_bytes=dead)
+
+
+def _blank_torn(directory: Directory, model: str, ids: set[str]) -> None:
+    for path in directory.model_directory(model).glob(f"*{TORN_SUFFIX}"):
+        descriptor = directory.disk.open_overwrite(path)
+        try:
+            for offset, line in read_lines(path, 0, path.stat().st_size):
+                if _belongs(line, ids):
+                    _overwrite(directory, descriptor, offset, b" " * (len(line) - 1))
+            directory.disk.sync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _belongs(line: bytes, ids: set[str]) -> bool:
+    """Whether a line is of one of the ids. One that does not say whose it is counts as theirs: nothing may be left."""
+    match = _LEADING_ID.match(line)
+    if match is not None:
+        return match[1].decode(errors="replace") in ids
+    try:
+        content = lines.decode_id(line)
+    except lines.UnreadableLineError:
+        return True
+    return content in ids
+
+
+def _overwrite(directory: Directory, descriptor: int, offset: int, data: bytes) -> None:
+    while data:
+        written = directory.disk.overwrite(descriptor, offset, data)
+        data, offset = data[written:], offset + written
+
+
+@contextmanager
+def _changing(directory: Directory, names: Iterable[str]) -> Iterator[None]:
+    """Announce a change of segments, and withdraw it when it is whole."""
+    directory.lock.announce(names)
+    yield
+    directory.lock.withdraw()

@@ -114,7 +114,7 @@ class Store:
 
     def load(self, index: Index, model: type[Record], row: Row) -> Stored:
         """The record that a row points at. Raises an error that `reading` understands where the line is another."""
-        segment = self._segment(index, row.segment)
+        segment = self.segment(index, row.segment)
         key = (segment.generation, row.offset)
         cached = self.cache.get(key)
         if cached is not None and cached.etag == lines.etag(row.version, row.checksum):
@@ -139,7 +139,8 @@ class Store:
             raise _MismatchError(segment)
         return line
 
-    def _segment(self, index: Index, number: int) -> Segment:
+    def segment(self, index: Index, number: int) -> Segment:
+        """A segment by its number, as last seen. Raises an error that `reading` understands where there is none."""
         segment = self._segments.get(number)
         if segment is None:
             segment = index.segment_by_number(number)
@@ -169,9 +170,16 @@ class Store:
             for key in [key for key in self._open if key[0] in forgotten]:
                 del self._open[key]
 
-    def remember_segment(self, segment: Segment) -> None:
-        """Take note of a segment as it is after a write."""
-        self._segments[segment.number] = segment
+    @staticmethod
+    def is_unchanged(segment: Segment | None, path: Path) -> bool:
+        """Whether a segment's file is as the index knows it; where there is no file, whether the index knows none."""
+        try:
+            status = path.stat()
+        except FileNotFoundError:
+            return segment is None
+        if segment is None:
+            return False
+        return (segment.inode, segment.size, segment.modified_ns) == (status.st_ino, status.st_size, status.st_mtime_ns)
 
     def _repair(self, model: type[Record], segment: Segment | None, *, thorough: bool) -> None:
         self.forget_segments(None if segment is None else [segment.number])
@@ -199,12 +207,12 @@ class Store:
         days = self.directory.segment_days(model)
         remembered = {segment.day: segment for segment in list(self._segments.values()) if segment.model == model}
         for day, path in days:
-            if _unchanged(remembered.get(day), path):
+            if self.is_unchanged(remembered.get(day), path):
                 continue
             if known is None:
                 known = {segment.day: segment for segment in index.segments(model)}
             current = known.get(day)
-            if not _unchanged(current, path):
+            if not self.is_unchanged(current, path):
                 return False
             assert current is not None
             self._segments[current.number] = current
@@ -212,16 +220,6 @@ class Store:
             return True
         known = known or {segment.day: segment for segment in index.segments(model)}
         return len(known) == len(days)
-
-
-def _unchanged(segment: Segment | None, path: Path) -> bool:
-    if segment is None:
-        return False
-    try:
-        status = path.stat()
-    except FileNotFoundError:
-        return False
-    return (segment.inode, segment.size, segment.modified_ns) == (status.st_ino, status.st_size, status.st_mtime_ns)
 
 
 def within_bytes(rows: list[Row], most: int) -> list[Row]:

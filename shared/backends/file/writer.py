@@ -14,6 +14,8 @@ from typing import Any, TypeVar
 from shared.backends.file.catchup import catch_up
 from shared.backends.file.directory import translated_errors
 from shared.backends.file.group import SEGMENTS_AT_ONCE, Group
+from shared.backends.file.index import Segment
+from shared.backends.file.maintenance import compact, is_mostly_dead
 from shared.backends.file.store import Store, index_is_broken
 from shared.errors import ServiceError
 from shared.models import MODELS, Record
@@ -45,6 +47,7 @@ class Writer:
         self._store = store
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._descriptors: OrderedDict[tuple[str, str], int] = OrderedDict()
+        self._dirty: list[Segment] = []
         self._thread = threading.Thread(target=self._run, name="file-writer", daemon=True)
         self._thread.start()
 
@@ -94,6 +97,18 @@ class Writer:
             else:
                 together.append(job)
         self._settle(together, self._commit)
+        self._tidy()
+
+    def _tidy(self) -> None:
+        """Compact what the last groups have left mostly dead; nobody waits for it."""
+        worth, self._dirty = [segment for segment in self._dirty if is_mostly_dead(segment)], []
+        for segment in worth:
+            try:
+                with translated_errors(), self._store.directory.lock.hold():
+                    self._close_descriptors()
+                    compact(self._store, MODELS[segment.model], segment.day)
+            except ServiceError as error:
+                logger.warning("compaction failed", extra={"segment": segment.name, "cause": error.message})
 
     def _settle(self, jobs: list[_Job], run: Callable[[list[_Job]], None]) -> None:
         if not jobs:
@@ -132,7 +147,7 @@ class Writer:
             self._close_descriptors()
             raise
         try:
-            group.index()
+            self._dirty += group.index()
         except sqlite3.DatabaseError as error:
             if not index_is_broken(error):
                 raise
