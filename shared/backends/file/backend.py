@@ -21,7 +21,7 @@ from shared.config import Settings
 from shared.errors import UnavailableError
 from shared.models import MODELS, Record
 from shared.query import Aggregation, Group, Page, Query, Stored
-from shared.timestamps import day_of
+from shared.timestamps import day_of, from_ms
 
 T = TypeVar("T")
 
@@ -163,12 +163,14 @@ class FileBackend(Backend):
 
 
 def _stats(store: Store) -> BackendStats:
-    segments = store.index().segments()
+    index = store.index()
+    segments = index.segments()
     models = {}
     for name in MODELS:
         own = [segment for segment in segments if segment.model == name]
-        updated = max((segment.updated for segment in own if segment.updated and segment.live), default=None)
-        models[name] = ModelStats(sum(segment.live for segment in own), updated, sum(segment.size for segment in own))
+        updated = max((moment for segment in own if (moment := index.last_update(segment)) is not None), default=None)
+        last_modified = None if updated is None else from_ms(updated)
+        models[name] = ModelStats(sum(segment.live for segment in own), last_modified, sum(segment.size for segment in own))
     storage = {
         "segments": len(segments),
         "bytes": sum(segment.size for segment in segments),

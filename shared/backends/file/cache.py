@@ -1,56 +1,54 @@
-"""A bounded cache of records by the place of their line; the least recently read go first."""
+"""A bounded cache of lines by their place; the least recently read go first."""
 
 import threading
 from collections import OrderedDict
 from typing import Any
-
-from shared.query import Stored
 
 Place = tuple[int, int]
 """A segment's generation and an offset in it: no other line ever has the same."""
 
 
 class RecordCache:
-    """Holds up to `capacity` records; 0 turns it off."""
+    """Holds the lines of up to `capacity` records; 0 turns it off."""
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
-        self._records: OrderedDict[Place, Stored] = OrderedDict()
+        self._lines: OrderedDict[Place, bytes] = OrderedDict()
         self._guard = threading.Lock()
         self._hits = 0
         self._misses = 0
 
-    def get(self, place: Place) -> Stored | None:
-        """The record whose line is at the place, if it is here."""
+    def get(self, place: Place) -> bytes | None:
+        """The line at the place, if it is here."""
         with self._guard:
-            stored = self._records.get(place)
-            if stored is None:
+            line = self._lines.get(place)
+            if line is None:
                 self._misses += 1
-                return None
-            self._hits += 1
-            self._records.move_to_end(place)
-        return Stored(dict(stored.record), stored.hidden, stored.etag)
+            else:
+                self._hits += 1
+                self._lines.move_to_end(place)
+        return line
 
-    def put(self, place: Place, stored: Stored) -> None:
-        """Keep a copy of a record."""
+    def put(self, place: Place, line: bytes) -> None:
+        """Keep a line."""
         if self._capacity == 0:
             return
         with self._guard:
-            self._records[place] = Stored(dict(stored.record), stored.hidden, stored.etag)
-            if len(self._records) > self._capacity:
-                self._records.popitem(last=False)
+            self._lines[place] = line
+            if len(self._lines) > self._capacity:
+                self._lines.popitem(last=False)
 
     def clear(self) -> None:
         """Let go of everything."""
         with self._guard:
-            self._records.clear()
+            self._lines.clear()
 
     def stats(self) -> dict[str, Any]:
         """Figures of this process's cache."""
         with self._guard:
             return {
                 "enabled": self._capacity > 0,
-                "records": len(self._records),
+                "records": len(self._lines),
                 "capacity": self._capacity,
                 "hits": self._hits,
                 "misses": self._misses,

@@ -10,7 +10,6 @@ import sqlite3
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 
 from shared.backends.file import lines
@@ -198,14 +197,13 @@ def _read_segment(
     scan = _Scan(model, segment, path, status.st_size)
     put_rows(connection, model, scan.rows())
     scan.report()
-    return replace(
-        segment,
+    return segment._replace(
         inode=status.st_ino,
         size=status.st_size,
         modified_ns=status.st_mtime_ns,
         crc=scan.crc,
         unreadable=segment.unreadable + scan.unreadable,
-        updated=scan.updated,
+        updated=None,
     )
 
 
@@ -220,7 +218,6 @@ class _Scan:
         self._first_reason = ""
         self.unreadable = 0
         self.crc = segment.crc
-        self.updated = segment.updated
 
     def rows(self) -> Iterator[tuple[object, ...]]:
         """A table row for each line that can be read."""
@@ -239,12 +236,11 @@ class _Scan:
     def _row(self, content: lines.Line, offset: int, line: bytes) -> tuple[object, ...]:
         record = content.record
         timestamp = None if record is None else to_ms(record["timestamp"])
-        row = Row(content.id, content.version, self._segment.number, offset, len(line), lines.checksum(line), timestamp)
+        updated = None if record is None else lines.updated_ms(record)
+        place = (self._segment.number, offset, len(line))
+        row = Row(content.id, content.version, *place, lines.checksum(line), timestamp, updated)
         if record is None:
             return row_values(self._model, row, None)
-        updated = record.get("updatedAt")
-        if isinstance(updated, str):
-            self.updated = max(self.updated or "", updated)
         return row_values(self._model, row, Stored(record, content.hidden))
 
     def report(self) -> None:

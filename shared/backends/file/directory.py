@@ -33,6 +33,7 @@ class Directory:
         disk.make_directory(root)
         disk.make_directory(self.index_directory)
         self.lock = DirectoryLock(root / ".lock")
+        self._paths: dict[tuple[str, str], Path] = {}
         self._index: Index | None = None
         self._swapping = threading.Lock()
 
@@ -45,7 +46,10 @@ class Directory:
         return self.root / model
 
     def segment_path(self, model: str, day: str) -> Path:
-        return self.root / model / f"{day}{SEGMENT_SUFFIX}"
+        path = self._paths.get((model, day))
+        if path is None:
+            path = self._paths[model, day] = self.root / model / f"{day}{SEGMENT_SUFFIX}"
+        return path
 
     def segment_days(self, model: str) -> list[tuple[str, Path]]:
         """The days that a model has segments of, with their paths."""

@@ -7,7 +7,7 @@ import os
 import sqlite3
 import zlib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from shared.backends.base import Outcome
@@ -35,6 +35,7 @@ class _Current:
     length: int
     checksum: int
     live: bool
+    updated: int | None = None
     pending: Stored | None = None
 
 
@@ -71,6 +72,7 @@ class Group:
         self._current: dict[tuple[str, str], _Current | None] = {}
         self._appends: dict[tuple[str, str], _Append] = {}
         self._fresh: set[tuple[str, str]] = set()
+        self._segments: dict[tuple[str, str], Segment | None] = {}
 
     def create_many(self, model: type[Record], records: Sequence[Stored]) -> list[Outcome]:
         """Append the records whose ids are free."""
@@ -123,10 +125,12 @@ class Group:
         if place in self._fresh:
             return False
         self._fresh.add(place)
-        if self._store.is_unchanged(self._index.segment(*place), self._directory.segment_path(*place)):
+        segment = self._segments[place] = self._index.segment(*place)
+        if self._store.is_unchanged(segment, self._directory.segment_path(*place)):
             return False
         catch_up(self._directory, self._index, model)
         self._store.forget_segments()
+        self._segments.clear()
         return True
 
     def _fetch(self, model: type[Record], record_ids: Sequence[str]) -> None:
@@ -141,7 +145,7 @@ class Group:
 
     def _of_row(self, row: Row) -> _Current:
         segment = self._store.segment(self._index, row.segment)
-        return _Current(row.version, segment.day, row.length, row.checksum, live=row.timestamp is not None)
+        return _Current(row.version, segment.day, row.length, row.checksum, row.timestamp is not None, row.updated)
 
     def _read(self, model: type[Record], record_id: str, current: _Current) -> Stored:
         stored = current.pending or self._store.find_by_id(model, record_id)
@@ -168,8 +172,8 @@ class Group:
         if append is None:
             append = self._appends[name, day] = _Append(model, day)
         append.lines.append(line)
-        live = line.stored is not None
-        self._current[name, line.id] = _Current(line.version, day, len(line.data), line.checksum, live, line.stored)
+        live, updated = line.stored is not None, None if line.stored is None else lines.updated_ms(line.stored.record)
+        self._current[name, line.id] = _Current(line.version, day, len(line.data), line.checksum, live, updated, line.stored)
 
     @property
     def is_empty(self) -> bool:
@@ -182,8 +186,8 @@ class Group:
         """
         self._directory.lock.announce(f"{model}/{day}" for model, day in self._appends)
         appends = list(self._appends.values())
-        for append in appends:
-            append.segment = self._index.segment(append.model.__name__, append.day)
+        for place, append in self._appends.items():
+            append.segment = self._segments[place] if place in self._segments else self._index.segment(*place)
         begun: list[_Append] = []
         try:
             for start in range(0, len(appends), SEGMENTS_AT_ONCE):
@@ -231,15 +235,18 @@ class Group:
 
     def _count_replaced(self, connection: sqlite3.Connection) -> None:
         """Count records that were replaced or deleted as dead, in the segments where their lines stand."""
-        replaced = [
-            (line.replaces.length, append.model.__name__, line.replaces.day)
-            for append in self._appends.values()
-            for line in append.lines
-            if line.replaces is not None and line.replaces.live
-        ]
+        replaced, deleted = [], []
+        for (model, _), append in self._appends.items():
+            for line in append.lines:
+                before = line.replaces
+                if before is not None and before.live:
+                    replaced.append((before.length, model, before.day))
+                    if line.stored is None:
+                        deleted.append((model, before.day, before.updated))
         connection.executemany(
             "UPDATE segments SET live = live - 1, dead_bytes = dead_bytes + ? WHERE model = ? AND day = ?", replaced
         )
+        connection.executemany("UPDATE segments SET updated = NULL WHERE model = ? AND day = ? AND updated = ?", deleted)
 
 
 def _index_append(connection: sqlite3.Connection, append: _Append) -> Segment:
@@ -250,20 +257,21 @@ def _index_append(connection: sqlite3.Connection, append: _Append) -> Segment:
         segment = Segment(number, append.model.__name__, append.day, new_generation())
     offset, dead, rows = segment.size, segment.dead_bytes, []
     moments = [moment for moment in (segment.least, segment.greatest) if moment is not None]
-    updated = segment.updated or ""
+    updates = [] if segment.updated is None else [segment.updated]
     for line in append.lines:
-        timestamp = None
+        timestamp = updated = None
         if line.stored is None:
             dead += len(line.data)
         else:
             timestamp = to_ms(line.stored.timestamp)
             moments.append(timestamp)
-            updated = max(updated, str(line.stored.record.get("updatedAt", "")))
-        row = Row(line.id, line.version, segment.number, offset, len(line.data), line.checksum, timestamp)
+            updated = lines.updated_ms(line.stored.record)
+            if updated is not None:
+                updates.append(updated)
+        row = Row(line.id, line.version, segment.number, offset, len(line.data), line.checksum, timestamp, updated)
         rows.append(row_values(append.model, row, line.stored))
         offset += len(line.data)
-    segment = replace(
-        segment,
+    segment = segment._replace(
         inode=status.st_ino,
         size=offset,
         modified_ns=status.st_mtime_ns,
@@ -272,7 +280,7 @@ def _index_append(connection: sqlite3.Connection, append: _Append) -> Segment:
         dead_bytes=dead,
         least=min(moments, default=None),
         greatest=max(moments, default=None),
-        updated=updated or None,
+        updated=None if segment.live and segment.updated is None else max(updates, default=None),
     )
     save_segment(connection, segment)
     put_rows(connection, append.model, rows)

@@ -9,7 +9,6 @@ import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import astuple, dataclass, fields
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,14 +22,13 @@ SCHEMA_VERSION = 1
 _BUSY_TIMEOUT_SECONDS = 10.0
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
+class Segment(NamedTuple):
     """What the index knows of one segment.
 
     `generation` is new whenever offsets may have changed. `inode`, `size` (bytes) and `modified_ns` are the file's when
     it was last read; `crc` is CRC-32 of those bytes. `live` counts records, `dead_bytes` what compaction would free.
     `unreadable` counts lines that are no records. `least` and `greatest` bound the timestamps (ms) of its records,
-    `updated` their `updatedAt`.
+    `updated` is their greatest `updatedAt` (ms), None where it is not known without asking the rows.
     """
 
     number: int
@@ -46,7 +44,7 @@ class Segment:
     unreadable: int = 0
     least: int | None = None
     greatest: int | None = None
-    updated: str | None = None
+    updated: int | None = None
 
     @property
     def name(self) -> str:
@@ -54,7 +52,7 @@ class Segment:
 
 
 class Row(NamedTuple):
-    """Where the winning line of an id stands. `timestamp` (ms) is None for a tombstone."""
+    """Where the winning line of an id stands. `timestamp` and `updated` (ms) are None for a tombstone."""
 
     id: str
     version: int
@@ -63,10 +61,11 @@ class Row(NamedTuple):
     length: int
     checksum: int
     timestamp: int | None
+    updated: int | None
 
 
-_SEGMENT_COLUMNS = ", ".join(field.name for field in fields(Segment))
-_ROW_COLUMNS = "id, version, segment, offset, length, checksum, timestamp"
+_SEGMENT_COLUMNS = ", ".join(Segment._fields)
+_ROW_COLUMNS = ", ".join(Row._fields)
 
 
 def columns_of(model: type[Record]) -> list[str]:
@@ -178,6 +177,9 @@ class Index:
 
     def rows_by_id(self, model: type[Record], record_ids: Sequence[str]) -> dict[str, Row]:
         """The winning lines of many ids, tombstones included."""
+        if len(record_ids) == 1:
+            row = self.row(model, record_ids[0])
+            return {} if row is None else {row.id: row}
         sql = f'SELECT {_ROW_COLUMNS} FROM "{model.__name__}" WHERE id IN (SELECT value FROM json_each(?))'
         rows = self.connection.execute(sql, (jsontext.dumps(record_ids),))
         return {row[0]: Row(*row) for row in rows}
@@ -204,6 +206,14 @@ class Index:
         """The numbers of all segments that hold lines of ids that have lines in more than one."""
         sql = "SELECT segment FROM spread WHERE model = ? AND id = ?"
         return {number for record_id in record_ids for (number,) in self.connection.execute(sql, (model, record_id))}
+
+    def last_update(self, segment: Segment) -> int | None:
+        """The greatest `updatedAt` (ms) of a segment's records."""
+        if segment.updated is not None or not segment.live:
+            return segment.updated if segment.live else None
+        sql = f'SELECT MAX(updated) FROM "{segment.model}" WHERE timestamp BETWEEN ? AND ? AND segment = ?'
+        [updated] = self.connection.execute(sql, (segment.least, segment.greatest, segment.number)).fetchone()
+        return None if updated is None else int(updated)
 
     def empty_log(self) -> bool:
         """Fold the write-ahead log into the file and cut it to nothing; False where another reader is in the way."""
@@ -251,8 +261,8 @@ def _upsert_sql(model: type[Record]) -> str:
 def save_segment(connection: sqlite3.Connection, segment: Segment) -> None:
     """Write what is known of a segment."""
     connection.execute(
-        f"INSERT OR REPLACE INTO segments ({_SEGMENT_COLUMNS}) VALUES ({', '.join('?' * len(fields(Segment)))})",
-        astuple(segment),
+        f"INSERT OR REPLACE INTO segments ({_SEGMENT_COLUMNS}) VALUES ({', '.join('?' * len(Segment._fields))})",
+        segment,
     )
 
 
@@ -261,8 +271,11 @@ def create_file(path: Path) -> None:
     connection = sqlite3.connect(path, isolation_level=None)
     try:
         connection.execute("PRAGMA journal_mode = OFF")
+        connection.execute("PRAGMA synchronous = OFF")
         connection.execute("PRAGMA page_size = 4096")
+        connection.execute("BEGIN")
         _create_tables(connection)
+        connection.execute("COMMIT")
     finally:
         connection.close()
 
@@ -272,7 +285,7 @@ def _create_tables(connection: sqlite3.Connection) -> None:
         """CREATE TABLE segments (number INTEGER PRIMARY KEY, model TEXT NOT NULL, day TEXT NOT NULL,
         generation INTEGER NOT NULL, inode INTEGER NOT NULL, size INTEGER NOT NULL, modified_ns INTEGER NOT NULL,
         crc INTEGER NOT NULL, live INTEGER NOT NULL, dead_bytes INTEGER NOT NULL, unreadable INTEGER NOT NULL,
-        least INTEGER, greatest INTEGER, updated TEXT, UNIQUE (model, day))"""
+        least INTEGER, greatest INTEGER, updated INTEGER, UNIQUE (model, day))"""
     )
     connection.execute(
         "CREATE TABLE spread (model TEXT NOT NULL, id TEXT NOT NULL, segment INTEGER NOT NULL, "
@@ -283,8 +296,8 @@ def _create_tables(connection: sqlite3.Connection) -> None:
         columns = "".join(f', "{column}" {kinds.get(column, "NUMERIC")}' for column in columns_of(model))
         connection.execute(
             f'CREATE TABLE "{name}" (id TEXT PRIMARY KEY, version INTEGER NOT NULL, segment INTEGER NOT NULL, '
-            f"offset INTEGER NOT NULL, length INTEGER NOT NULL, checksum INTEGER NOT NULL, timestamp INTEGER{columns}) "
-            f"WITHOUT ROWID"
+            "offset INTEGER NOT NULL, length INTEGER NOT NULL, checksum INTEGER NOT NULL, timestamp INTEGER, "
+            f"updated INTEGER{columns}) WITHOUT ROWID"
         )
         connection.execute(_spread_trigger(name))
     connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")

@@ -17,7 +17,7 @@ from shared.histograms import buckets_of
 from shared.ids import is_valid_id
 from shared.models import Record
 from shared.query import Hidden, Stored, WireRecord
-from shared.timestamps import is_canonical
+from shared.timestamps import is_canonical, to_ms
 
 RESERVED = "_"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -63,6 +63,12 @@ def checksum(line: bytes) -> int:
 def etag(version: int, line_checksum: int) -> str:
     """The etag of a line: unlike that of any other line of the same id."""
     return f"{version}-{line_checksum:08x}"
+
+
+def updated_ms(record: WireRecord) -> int | None:
+    """When a record was last updated (ms), None where it does not say."""
+    updated = record.get("updatedAt")
+    return to_ms(updated) if isinstance(updated, str) and is_canonical(updated) else None
 
 
 def is_blank(line: bytes) -> bool:

@@ -10,7 +10,7 @@ import sqlite3
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from shared.backends.file import lines
@@ -113,8 +113,7 @@ def _rewrite(directory: Directory, segment: Segment, path: Path, kept: list[_Kep
         status = os.fstat(descriptor)
     finally:
         os.close(descriptor)
-    return replace(
-        segment,
+    return segment._replace(
         generation=new_generation(),
         inode=status.st_ino,
         size=size,
@@ -228,7 +227,7 @@ def _blank(directory: Directory, segment: Segment, ids: set[str]) -> Segment:
     for _, line in read_lines(path, 0, segment.size):
         crc = zlib.crc32(line, crc)
     dead = min(segment.size, segment.dead_bytes + blanked)
-    return replace(segment, modified_ns=status.st_mtime_ns, crc=crc, dead_bytes=dead)
+    return segment._replace(modified_ns=status.st_mtime_ns, crc=crc, dead_bytes=dead, updated=None)
 
 
 def _blank_torn(directory: Directory, model: str, ids: set[str]) -> None:

@@ -116,19 +116,17 @@ class Store:
         """The record that a row points at. Raises an error that `reading` understands where the line is another."""
         segment = self.segment(index, row.segment)
         key = (segment.generation, row.offset)
-        cached = self.cache.get(key)
-        if cached is not None and cached.etag == lines.etag(row.version, row.checksum):
-            return cached
-        line = self._read(segment, row)
+        line = self.cache.get(key)
+        if line is None or lines.checksum(line) != row.checksum:
+            line = self._read(segment, row)
+            self.cache.put(key, line)
         try:
             content = lines.decode(model, line)
         except lines.UnreadableLineError:
             raise _MismatchError(segment) from None
         if content.id != row.id or content.record is None:
             raise _MismatchError(segment)
-        stored = Stored(content.record, content.hidden, lines.etag(row.version, row.checksum))
-        self.cache.put(key, stored)
-        return stored
+        return Stored(content.record, content.hidden, lines.etag(row.version, row.checksum))
 
     def _read(self, segment: Segment, row: Row) -> bytes:
         try:
