@@ -1,0 +1,194 @@
+"""Turns what a client sent into what is stored: validation, privacy, ids, defaults, hidden fields. No I/O.
+
+A record passes through here once, when it is created; changes to it go through `patching`.
+"""
+
+import hashlib
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from shared import jsontext
+from shared.errors import Detail, InvalidError, TooLargeError
+from shared.histograms import buckets_of
+from shared.ids import RandomBytes, derive_session_id, is_valid_id, mint_id, time_of_id
+from shared.models import (
+    MAX_RECORD_BYTES,
+    ApiRequestLog,
+    ImageGenerationTransaction,
+    Record,
+    UserSession,
+)
+from shared.privacy import Privacy, holds_secret, whole_address
+from shared.query import Hidden, Stored, WireRecord
+from shared.retention import RetentionPolicy
+from shared.timestamps import day_of, format_timestamp, shift
+from shared.validation import invalid_record, validate_record
+
+_LAST_MEMBERS = ("metadata", "createdAt", "updatedAt")
+_STATUS_OF_SUCCESS = {True: "completed", False: "failed", None: "pending"}
+_SUCCESS_OF_STATUS = {"completed": True, "failed": False}
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A record ready to be stored.
+
+    `content` is what the client sent, after privacy. `dated` tells that its timestamp is the client's, so that a retry
+    gives the same record; otherwise the clock gave it.
+    """
+
+    model: type[Record]
+    stored: Stored
+    content: WireRecord
+    redactions: int
+    dated: bool
+
+    @property
+    def session_id(self) -> str | None:
+        """The session the record belongs to; None for sessions themselves."""
+        session_id = self.stored.record.get("sessionId")
+        return None if session_id is None else str(session_id)
+
+
+class Intake:
+    """Prepares records for storing under one salt, privacy configuration and retention policy."""
+
+    def __init__(
+        self,
+        privacy: Privacy,
+        salt: bytes,
+        policy: RetentionPolicy,
+        clock: Callable[[], datetime],
+        random_bytes: RandomBytes = secrets.token_bytes,
+    ) -> None:
+        self.privacy = privacy
+        self._salt = salt
+        self._policy = policy
+        self._clock = clock
+        self._random_bytes = random_bytes
+
+    def prepare(self, model: type[Record], raw: Any, key: str | None = None) -> Prepared:
+        """The record that a client's JSON makes. `key` is the id of one that brings none.
+
+        Raises InvalidError naming every bad field, and TooLargeError past 256 KB.
+        """
+        if not isinstance(raw, Mapping):
+            raise InvalidError(f"A {model.__name__} must be a JSON object.", [Detail("", "must be a JSON object")])
+        now = format_timestamp(self._clock())
+        sent = validate_record(model, raw).model_dump(by_alias=True, exclude_unset=True)
+        check_contradiction(model, sent)
+        source, record_id = _client_id(model, sent, key)
+        timestamp = self._timestamp(model, sent, {source: record_id}, now)
+        cleaned = self.privacy.clean(sent)
+        if cleaned.redactions:
+            validate_record(model, cleaned.record)
+        content = cleaned.record
+        record = with_defaults(model, content)
+        record["timestamp"] = timestamp or now
+        self._add_session(model, record, sent)
+        record["id"] = record_id or mint_id(record["timestamp"], record.get("sessionId"), self._random_bytes)
+        record["createdAt"] = record["updatedAt"] = now
+        record = arranged(model, record)
+        check_size(model, record)
+        hidden = Hidden(content_hash(content), self.privacy.version, buckets_of(model, record))
+        return Prepared(model, Stored(record, hidden), content, cleaned.redactions, timestamp is not None)
+
+    def _timestamp(self, model: type[Record], sent: WireRecord, ids: Mapping[str, str | None], now: str) -> str | None:
+        times: dict[str, str | None] = {"timestamp": sent.get("timestamp")}
+        if times["timestamp"] is None:
+            times = {source: time_of_id(record_id) for source, record_id in ids.items() if record_id is not None}
+        check_future(model, {**times, "endTime": sent.get("endTime")}, now)
+        cutoff = self._policy.cutoff(model, now)
+        for source, timestamp in times.items():
+            if timestamp is not None and cutoff is not None and timestamp < cutoff:
+                message = f"is past the retention of {model.__name__}, which starts at {cutoff}"
+                details = [Detail(source, message)]
+                raise InvalidError("The record is already past its retention.", details, code="past_retention")
+        return next(iter(times.values()), None)
+
+    def _add_session(self, model: type[Record], record: WireRecord, sent: WireRecord) -> None:
+        if model is UserSession or "sessionId" in record or "userIP" not in model.wire_names:
+            return
+        address, agent = whole_address(sent.get("userIP") or "") or "", sent.get("userAgent") or ""
+        if address or agent:
+            record["sessionId"] = derive_session_id(self._salt, address, agent, day_of(record["timestamp"]))
+
+
+def _client_id(model: type[Record], sent: WireRecord, key: str | None) -> tuple[str, str | None]:
+    """Where the id comes from, and the id if there is one."""
+    record_id: str | None = sent.get("id")
+    source = "id"
+    if record_id is None and key is not None:
+        record_id, source = key, "Idempotency-Key"
+    details = []
+    if record_id is not None and not is_valid_id(record_id):
+        details.append(Detail(source, "must be 1 to 128 of A-Za-z0-9._:-, the first a letter or digit"))
+    for name, value in ((source, record_id), ("sessionId", sent.get("sessionId"))):
+        if value is not None and holds_secret(value):
+            details.append(Detail(name, "looks like a secret, which is never stored"))
+    if details:
+        raise invalid_record(model, details)
+    return source, record_id
+
+
+def check_contradiction(model: type[Record], members: WireRecord) -> None:
+    """Raise InvalidError where a transaction's status and success say different things."""
+    if model is not ImageGenerationTransaction or "status" not in members or "success" not in members:
+        return
+    if _SUCCESS_OF_STATUS.get(members["status"]) is not members["success"]:
+        details = [Detail("status", "contradicts success"), Detail("success", "contradicts status")]
+        raise invalid_record(model, details)
+
+
+def check_future(model: type[Record], times: Mapping[str, str | None], now: str) -> None:
+    """Raise InvalidError naming each time that is more than 24 h ahead of `now`."""
+    latest = shift(now, hours=24)
+    details = [Detail(name, "is more than 24 h ahead") for name, time in times.items() if time is not None and time > latest]
+    if details:
+        raise invalid_record(model, details)
+
+
+def with_defaults(model: type[Record], members: WireRecord) -> WireRecord:
+    """A copy of the members with what follows from them filled in."""
+    record = {"metadata": {}, **members}
+    if model is ImageGenerationTransaction:
+        record.setdefault("imageType", "logo")
+        record.setdefault("status", _STATUS_OF_SUCCESS[record.get("success")])
+        if record["status"] != "pending":
+            record.setdefault("success", _SUCCESS_OF_STATUS[record["status"]])
+    elif model is ApiRequestLog:
+        record.setdefault("errorOccurred", default_error(record["statusCode"]))
+    return record
+
+
+def default_error(status_code: int) -> bool:
+    """Whether a request with this status counts as failed unless its log says otherwise."""
+    return status_code >= 500
+
+
+def content_hash(content: WireRecord) -> str:
+    """SHA-256 (hex) of what a client sent, after privacy, whatever the order of its members and whatever its id."""
+    return hashlib.sha256(jsontext.canonical({name: value for name, value in content.items() if name != "id"})).hexdigest()
+
+
+_orders: dict[type[Record], tuple[str, ...]] = {}
+
+
+def arranged(model: type[Record], members: WireRecord) -> WireRecord:
+    """The members in the order that every stored record of the model has."""
+    order = _orders.get(model)
+    if order is None:
+        names = (str(field.alias) for field in model.model_fields.values())
+        order = _orders[model] = (*(name for name in names if name not in _LAST_MEMBERS), *_LAST_MEMBERS)
+    return {name: members[name] for name in order if name in members}
+
+
+def check_size(model: type[Record], record: WireRecord) -> None:
+    """Raise TooLargeError for a record of more than 256 KB as compact JSON."""
+    size = len(jsontext.encode(record))
+    if size > MAX_RECORD_BYTES:
+        message = f"is {size} bytes as JSON; {MAX_RECORD_BYTES} is the most"
+        raise TooLargeError(f"The {model.__name__} is too large.", [Detail("", message)])

@@ -1,0 +1,86 @@
+"""What the table of rules is written in: the row itself and the pieces that its patterns share."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from shared.privacy.names import COMPOUNDS, PARAMETERS, PASSWORDS, WORDS, alternation
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One form of secret.
+
+    What is redacted is the last group of `pattern` that took part, or the whole match where there is no group.
+
+    A rule with `names` says what follows the name of a secret in lower-case text; it is tried behind every name of those
+    classes where the next character is one of `hints`. Any other rule is tried on the text as it is (`folded`: in lower
+    case) where that holds one of `hints`.
+
+    `confirm` judges what was found, `extent` says where a secret ends whose start the pattern found, `trim` are characters
+    that belong to the sentence around a secret, and `quoted` puts the replacement into the quotes of the group `quote`.
+    """
+
+    name: str
+    source: str
+    pattern: re.Pattern[str]
+    hints: tuple[str, ...]
+    names: tuple["NameClass", ...] = ()
+    folded: bool = False
+    confirm: Callable[[str], bool] | None = None
+    extent: Callable[[str, int], int] | None = None
+    trim: str = ""
+    quoted: bool = False
+
+
+def pattern(*parts: str) -> re.Pattern[str]:
+    """Of ASCII classes only, so that a word character and a digit are what the sources mean."""
+    return re.compile("".join(parts), re.ASCII)
+
+
+def starting(start: str, *rest: str) -> re.Pattern[str]:
+    """A token that starts with `start`, of fixed width, where no letter or digit stands before it but that of an escape."""
+    escapes = "|".join(f"(?<={escape}{start})" for escape in ("%[0-9A-Fa-f]{2}", r"\\[nrtbf]", r"\\u[0-9A-Fa-f]{4}"))
+    return pattern(start, f"(?:(?<![A-Za-z0-9]{start})|{escapes})", *rest)
+
+
+@dataclass(frozen=True, slots=True)
+class NameClass:
+    """Names that are read alike: an expression for their ends, and literals of which each holds one."""
+
+    ends: str
+    hints: tuple[str, ...]
+
+
+PASSWORD = NameClass(alternation(*PASSWORDS), ("pass", "pwd"))
+COMPOUND = NameClass(
+    f"(?:{alternation(*COMPOUNDS)}|t(?<=[a-z0-9_]t)oken|s(?<=[a-z0-9_]s)ecret)",
+    ("key", "signature", "string", "secret", "token"),
+)
+"""Names of several words, `token` and `secret` at the end of another word among them."""
+WORD = NameClass(alternation(*WORDS), ("secret", "token", "cookie", "authorization"))
+ANY = (PASSWORD, COMPOUND, WORD)
+
+PARAMETER = alternation(*PARAMETERS)
+PARAMETER_HINTS = ("code", "sig", "key", "token", "secret", "pass", "pwd", "sas", "jwt")
+
+START = r"(?:(?<![A-Za-z0-9])|(?<=%[0-9A-Fa-f]{2})|(?<=\\[nrt]))"
+DONE = r"(?!\[redacted\]|%5bredacted%5d)"
+JSON_SPACE = r"(?:\s|\\[nrt]){0,64}+"
+SPACE = r"[ \t]{0,16}+"
+GAP = r"[ \t]{1,16}+"
+DIGIT_NEAR = r"(?=[^\s\d]{0,63}+\d)"
+URL_SPACE = r"(?:[ \t]|%20|\+)"
+ENCODED_EQUALS = r"%(?:25){0,3}3d"
+SEPARATOR = r"(?:\?|&(?:amp;)?|#|\\u0026|%(?:25){0,3}(?:3f|26|23))"
+VALUE = r"""[^\s&;,"'<>`\\]"""
+ENCODED_VALUE = r"""((?:[^\s&"'<>`\\%]++|%(?!(?:25){0,3}(?:0a|0d|20|22|26|27|3b|3c|3e|7d)))++)"""
+PARAMETER_VALUE = r"""([^\s&"'<>`\\#]++)"""
+QUOTABLE = r"[\w$/+!#%^*@~.-]"
+LINE = rf"""(?:[^\r\n"'\\=]++|="{QUOTABLE}[^"\r\n\\,{{}}]*+"|=)++"""
+NO_CODE = (
+    r"(?!\$[({]|\{[\w.]*+\}|%[s(]|\*|(?:null|none|nil|undefined|true|false|string)(?![\w-])"
+    r"|(?:[a-z_$]++\.)*+[a-z_$]++\(|(?:[a-z_$]++\.)++[a-z_$]++[;),])"
+)
+"""Not the start of a placeholder, a literal, a call or a path of identifiers."""
+CLOSERS = ")]},.;:"

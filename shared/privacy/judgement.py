@@ -1,0 +1,67 @@
+"""What a pattern alone can't tell: whether something that stands where a secret may stand is one, and where it ends."""
+
+import base64
+import binascii
+import re
+
+_PROSE = re.compile(
+    r"(?:[a-z]++|\d++(?:st|nd|rd|th|s|px|k|d|x|mm|cm|p|am|pm|bit)?+)(?:[-_./:+|%]++(?:[a-z]++|\d++[a-z]{0,3}+))*+", re.ASCII
+)
+_PLACE = re.compile(r"[./~]|[a-z]:[\\/]|[a-z][a-z0-9+.-]*+://|\d{4}-\d\d-\d\d|v?\d++\.\d")
+_FILE = re.compile(r"\.[a-z][a-z0-9]{1,4}\Z")
+_KEY_BODY = re.compile(r"[A-Za-z0-9+/]{24}")
+_VALUE = re.compile(r"""[^\s&;,"'<>`\\]*+""", re.ASCII)
+_BRACKETS = re.compile(r'"(?:[^"\\]++|\\.)*+"?+|[{}\[\]]', re.DOTALL)
+_ESCAPED_BRACKETS = re.compile(r'(?<!\\)"|[{}\[\]]')
+
+
+def looks_secret(value: str) -> bool:
+    """Whether lower-case text mixes letters and digits as no word, measure, path, version or date does."""
+    value = value[:512]
+    if value.isalpha() or value.isdigit() or not any(character.isdigit() for character in value):
+        return False
+    if not any(character.isalpha() for character in value) or value.startswith("[redacted]"):
+        return False
+    return not (_PROSE.fullmatch(value) or _PLACE.match(value) or _FILE.search(value))
+
+
+def is_basic_credential(value: str) -> bool:
+    """Whether base64 text holds `user:password`."""
+    standard = value.replace("-", "+").replace("_", "/").rstrip("=")
+    try:
+        decoded = base64.b64decode(standard + "=" * (-len(standard) % 4), validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError):
+        return False
+    return ":" in decoded and decoded.isprintable()
+
+
+def has_digit(value: str) -> bool:
+    """Whether the text holds a digit, as keys do and words don't."""
+    return any(character.isdigit() for character in value)
+
+
+def holds_key_body(value: str) -> bool:
+    """Whether an armoured key has more than its first line."""
+    return _KEY_BODY.search(value) is not None
+
+
+def end_of_value(text: str, start: int) -> int:
+    """Where an unquoted value ends: at white space, a separator or a quote."""
+    match = _VALUE.match(text, start)
+    return start if match is None else match.end()
+
+
+def closing_bracket(text: str, start: int) -> int:
+    """Where the object or array that opens at `start` ends: behind its bracket, else with the text or the string around it."""
+    escaped = text[max(start - 66, 0) : start].rstrip(" \t\r\n:=>").endswith(('\\"', "\\'"))
+    depth = 0
+    for token in (_ESCAPED_BRACKETS if escaped else _BRACKETS).finditer(text, start):
+        if token[0] in "{[":
+            depth += 1
+        elif token[0] in "}]":
+            depth -= 1
+            if depth == 0:
+                return token.end()
+        elif escaped:
+            return token.start()
+    return len(text)

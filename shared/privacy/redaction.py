@@ -1,0 +1,116 @@
+"""Applies the rules to one string: finds what is secret in it and writes `[REDACTED]` there, leaving the rest as it was."""
+
+import re
+from collections.abc import Iterable, Iterator
+
+from shared.privacy.forms import ANY, NameClass, Rule
+from shared.privacy.names import shared_starts
+from shared.privacy.rules import RULES
+
+REDACTED = "[REDACTED]"
+
+_Span = tuple[int, int, str]
+"""Where a secret starts, minus where it ends (so that of two the longer sorts first), and what replaces it."""
+
+_MARKS = ("=", ":", "%", "</", "form-data")
+"""No name stands before a value, and no URL holds a credential, without one of these."""
+_FOLDED = tuple(rule for rule in RULES if rule.folded)
+_PLAIN = tuple(rule for rule in RULES if not (rule.names or rule.folded))
+_PLAIN_HINT = re.compile(shared_starts(map(re.escape, hint) for rule in _PLAIN for hint in rule.hints))
+
+
+class _NamedRules:
+    """The rules behind one class of names, in one pattern: the text is searched once for the names, not once a rule."""
+
+    def __init__(self, names: NameClass, rules: Iterable[Rule]) -> None:
+        self.hints = names.hints
+        self._rules: dict[int, Rule] = {}
+        self._quotes: dict[int, int] = {}
+        parts: list[str] = []
+        group = 1
+        for rule in rules:
+            self._rules[group] = rule
+            self._quotes[group] = group + rule.pattern.groupindex.get("quote", 0)
+            distinct = re.sub(r"\(\?P([<=])", rf"(?P\1rule{group}", rule.pattern.pattern)
+            parts.append(f"(?=[{re.escape(''.join(rule.hints))}])({distinct})")
+            group += 1 + rule.pattern.groups
+        self._pattern = re.compile(f"{names.ends}(?:{'|'.join(parts)})", re.ASCII)
+
+    def find(self, text: str) -> Iterator[_Span]:
+        position = 0
+        for match in self._pattern.finditer(text):
+            outer = match.lastindex
+            if match.start() < position or outer is None:
+                continue
+            rule = self._rules[outer]
+            group = outer + rule.pattern.groups
+            while match.start(group) < 0:
+                group -= 1
+            span = _span(rule, text, match.start(group), match.end(group), match[self._quotes[outer]] if rule.quoted else "")
+            if span is not None:
+                position = -span[1]
+                yield span
+
+
+_NAMED = tuple(_NamedRules(names, [rule for rule in RULES if names in rule.names]) for names in ANY)
+
+
+def redact(text: str) -> tuple[str, int]:
+    """The text without its secrets, and how many there were."""
+    spans: list[_Span] = []
+    if _holds(text, _MARKS):
+        folded = _fold(text)
+        for named in _NAMED:
+            if _holds(folded, named.hints):
+                spans.extend(named.find(folded))
+        for rule in _FOLDED:
+            if _holds(folded, rule.hints):
+                spans.extend(_find(rule, folded))
+    if _PLAIN_HINT.search(text) is not None:
+        for rule in _PLAIN:
+            if _holds(text, rule.hints):
+                spans.extend(_find(rule, text))
+    return _replace(text, spans) if spans else (text, 0)
+
+
+def _holds(text: str, literals: tuple[str, ...]) -> bool:
+    for literal in literals:  # noqa: SIM110 - any() costs a generator for each of many short strings
+        if literal in text:
+            return True
+    return False
+
+
+def _fold(text: str) -> str:
+    """Lower case, character for character."""
+    folded = text.lower()
+    return folded if len(folded) == len(text) else text.replace("\u0130", "i").lower()
+
+
+def _find(rule: Rule, text: str) -> Iterator[_Span]:
+    for match in rule.pattern.finditer(text):
+        span = _span(rule, text, *match.span(match.lastindex or 0))
+        if span is not None:
+            yield span
+
+
+def _span(rule: Rule, text: str, start: int, end: int, quote: str = "") -> _Span | None:
+    if rule.confirm is not None and not rule.confirm(text[start:end]):
+        return None
+    if rule.extent is not None:
+        end = rule.extent(text, start)
+    if rule.trim and text[end - 1] in rule.trim:
+        end = start + len(text[start:end].rstrip(rule.trim))
+    return (start, -end, quote + REDACTED + quote if quote else REDACTED) if end > start else None
+
+
+def _replace(text: str, spans: list[_Span]) -> tuple[str, int]:
+    spans.sort()
+    pieces: list[str] = []
+    copied, count = 0, 0
+    for start, negative_end, replacement in spans:
+        if start >= copied:
+            pieces += (text[copied:start], replacement)
+            count += 1
+        copied = max(copied, -negative_end)
+    pieces.append(text[copied:])
+    return "".join(pieces), count
