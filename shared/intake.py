@@ -145,8 +145,9 @@ def check_contradiction(model: type[Record], members: WireRecord) -> None:
 
 def check_future(model: type[Record], times: Mapping[str, str | None], now: str) -> None:
     """Raise InvalidError naming each time that is more than 24 h ahead of `now`."""
-    latest = shift(now, hours=24)
-    details = [Detail(name, "is more than 24 h ahead") for name, time in times.items() if time is not None and time > latest]
+    ahead = {name: time for name, time in times.items() if time is not None and time > now}
+    latest = shift(now, hours=24) if ahead else now
+    details = [Detail(name, "is more than 24 h ahead") for name, time in ahead.items() if time > latest]
     if details:
         raise invalid_record(model, details)
 

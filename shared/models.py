@@ -90,6 +90,7 @@ class WireModel(BaseModel):
         strict=True,
         frozen=True,
         allow_inf_nan=False,
+        defer_build=True,  # a cold start builds the validators of the models it uses
     )
 
 

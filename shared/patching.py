@@ -93,7 +93,7 @@ def _unchanged(name: str, sent: Any, cleaned: Any, current: Any) -> bool:
             sent = parse_timestamp(sent)
         except ValueError:
             return False
-    return _same(sent, current) or (name == "userIP" and isinstance(sent, str) and _same(cleaned, current))
+    return _same(sent, current) or (name == "userIP" and cleaned is not None and _same(cleaned, current))
 
 
 def _same(one: Any, other: Any) -> bool:

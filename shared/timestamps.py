@@ -48,8 +48,7 @@ def is_canonical(text: str) -> bool:
 
 def format_timestamp(moment: datetime) -> str:
     """The canonical form of an aware datetime, truncated to the millisecond."""
-    moment = moment.astimezone(UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z" if moment.year >= 1000 else EARLIEST
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 
 
 def to_ms(timestamp: str) -> int:

@@ -3,7 +3,7 @@
 It checks fields one by one; what fields say of each other stands in `intake`.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -50,7 +50,15 @@ def validate_record(model: type[Record], raw: Mapping[str, Any]) -> Record:
     A null counts as absent. Fields that only the server sets are refused.
     """
     details: list[Detail] = []
-    members = {name: value for name, value in raw.items() if value is not None and _acceptable(model, name, value, details)}
+    members: dict[str, Any] = {}
+    for name, value in raw.items():
+        if value is None:
+            continue
+        found = _field_problems(model, name, value)
+        if found:
+            details += found
+        else:
+            members[name] = value
     try:
         record = model.model_validate(members)
     except ValidationError as error:
@@ -61,15 +69,14 @@ def validate_record(model: type[Record], raw: Mapping[str, Any]) -> Record:
     return record
 
 
-def _acceptable(model: type[Record], name: str, value: Any, details: list[Detail]) -> bool:
-    found = len(details)
+def _field_problems(model: type[Record], name: str, value: Any) -> Sequence[Detail]:
     if name not in model.wire_names:
-        details.append(unknown_field(model, name))
-    elif name in model.server_set:
-        details.append(Detail(name, "is set by the server"))
-    else:
-        details += jsontext.problems(value, name, 1)
-    return len(details) == found
+        return [unknown_field(model, name)]
+    if name in model.server_set:
+        return [Detail(name, "is set by the server")]
+    if type(value) is str and value.isascii() and "\0" not in value:
+        return ()  # most fields of most records
+    return list(jsontext.problems(value, name, 1))
 
 
 def unknown_field(model: type[Record], name: str) -> Detail:

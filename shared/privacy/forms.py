@@ -40,7 +40,7 @@ def pattern(*parts: str) -> re.Pattern[str]:
 
 def starting(start: str, *rest: str) -> re.Pattern[str]:
     """A token that starts with `start`, of fixed width, where no letter or digit stands before it but that of an escape."""
-    escapes = "|".join(f"(?<={escape}{start})" for escape in ("%[0-9A-Fa-f]{2}", r"\\[nrtbf]", r"\\u[0-9A-Fa-f]{4}"))
+    escapes = "|".join(f"(?<={escape}{start})" for escape in (r"\\[nrtbf]", r"\\u[0-9A-Fa-f]{4}"))
     return pattern(start, f"(?:(?<![A-Za-z0-9]{start})|{escapes})", *rest)
 
 
@@ -64,23 +64,22 @@ ANY = (PASSWORD, COMPOUND, WORD)
 PARAMETER = alternation(*PARAMETERS)
 PARAMETER_HINTS = ("code", "sig", "key", "token", "secret", "pass", "pwd", "sas", "jwt")
 
-START = r"(?:(?<![A-Za-z0-9])|(?<=%[0-9A-Fa-f]{2})|(?<=\\[nrt]))"
-DONE = r"(?!\[redacted\]|%5bredacted%5d)"
+START = r"(?:(?<![A-Za-z0-9])|(?<=\\[nrt]))"
+DONE = r"(?!\[redacted\])"
 JSON_SPACE = r"(?:\s|\\[nrt]){0,64}+"
 SPACE = r"[ \t]{0,16}+"
 GAP = r"[ \t]{1,16}+"
 DIGIT_NEAR = r"(?=[^\s\d]{0,63}+\d)"
-URL_SPACE = r"(?:[ \t]|%20|\+)"
-ENCODED_EQUALS = r"%(?:25){0,3}3d"
-SEPARATOR = r"(?:\?|&(?:amp;)?|#|\\u0026|%(?:25){0,3}(?:3f|26|23))"
+URL_SPACE = r"[ \t+]"
+SEPARATOR = r"(?:\?|&(?:amp;)?|#|\\u0026)"
 VALUE = r"""[^\s&;,"'<>`\\]"""
-ENCODED_VALUE = r"""((?:[^\s&"'<>`\\%]++|%(?!(?:25){0,3}(?:0a|0d|20|22|26|27|3b|3c|3e|7d)))++)"""
 PARAMETER_VALUE = r"""([^\s&"'<>`\\#]++)"""
 QUOTABLE = r"[\w$/+!#%^*@~.-]"
-LINE = rf"""(?:[^\r\n"'\\=]++|="{QUOTABLE}[^"\r\n\\,{{}}]*+"|=)++"""
+LINE = rf"""(?:[^\r\n"'\\=]++|="{QUOTABLE}[^"\r\n\\,{{}}]*+"|=\\"{QUOTABLE}[^"\r\n\\,{{}}]*+\\"|=)++"""
+_END = r"""(?=[\s&;,"'<>)\]}`\\]|\Z)"""
 NO_CODE = (
-    r"(?!\$[({]|\{[\w.]*+\}|%[s(]|\*|(?:null|none|nil|undefined|true|false|string)(?![\w-])"
+    rf"(?!\$[({{]|\{{[\w.]*+\}}|%\(|(?:%s|\*++|null|none|nil|undefined|true|false|string){_END}"
     r"|(?:[a-z_$]++\.)*+[a-z_$]++\(|(?:[a-z_$]++\.)++[a-z_$]++[;),])"
 )
-"""Not the start of a placeholder, a literal, a call or a path of identifiers."""
+"""Not a placeholder, a mask, a literal, a call or a path of identifiers."""
 CLOSERS = ")]},.;:"

@@ -5,10 +5,17 @@ import binascii
 import re
 
 _PROSE = re.compile(
-    r"(?:[a-z]++|\d++(?:st|nd|rd|th|s|px|k|d|x|mm|cm|p|am|pm|bit)?+)(?:[-_./:+|%]++(?:[a-z]++|\d++[a-z]{0,3}+))*+", re.ASCII
+    r"[-_./:+|%~]*+(?:[a-z]++|\d++(?:st|nd|rd|th|s|px|k|d|x|mm|cm|p|am|pm|bit)?+)"
+    r"(?:[-_./:+|%]++(?:[a-z]++|\d++[a-z]{0,3}+))*+[-_./:+|%]*+",
+    re.ASCII,
 )
-_PLACE = re.compile(r"[./~]|[a-z]:[\\/]|[a-z][a-z0-9+.-]*+://|\d{4}-\d\d-\d\d|v?\d++\.\d")
-_FILE = re.compile(r"\.[a-z][a-z0-9]{1,4}\Z")
+_KNOWN = re.compile(
+    r"[a-z][a-z0-9+.-]*+://.*|[a-z]:[\\/].*|\d{4}-\d\d-\d\d(?:t[\d:.]++z?)?|v?\d++(?:\.\d++)++(?:[-+][a-z0-9.]++)?"
+    r"|.*\.(?:png|jpe?g|gif|svg|webp|avif|ico|pem|crt|txt|log|md|json|ya?ml|toml|ini|conf|py|[jt]sx?|html?|s?css|pdf|zip)",
+    re.ASCII | re.DOTALL,
+)
+"""URLs, Windows paths, dates, versions and file names."""
+_CASE_FLIP = re.compile(r"[a-z][A-Z]")
 _KEY_BODY = re.compile(r"[A-Za-z0-9+/]{24}")
 _VALUE = re.compile(r"""[^\s&;,"'<>`\\]*+""", re.ASCII)
 _BRACKETS = re.compile(r'"(?:[^"\\]++|\\.)*+"?+|[{}\[\]]', re.DOTALL)
@@ -16,13 +23,18 @@ _ESCAPED_BRACKETS = re.compile(r'(?<!\\)"|[{}\[\]]')
 
 
 def looks_secret(value: str) -> bool:
-    """Whether lower-case text mixes letters and digits as no word, measure, path, version or date does."""
-    value = value[:512]
-    if value.isalpha() or value.isdigit() or not any(character.isdigit() for character in value):
+    """Whether text mixes letters and digits as no word, measure, path, version or date does."""
+    value = value[:512].lower()
+    if not has_digit(value) or value.isdigit() or value.startswith("[redacted]"):
         return False
-    if not any(character.isalpha() for character in value) or value.startswith("[redacted]"):
+    if not any(character.isalpha() for character in value):
         return False
-    return not (_PROSE.fullmatch(value) or _PLACE.match(value) or _FILE.search(value))
+    return not (_PROSE.fullmatch(value) or _KNOWN.fullmatch(value))
+
+
+def is_bearer_token(value: str) -> bool:
+    """Whether what follows `Bearer` is a token and no word: it mixes letters and digits, or changes case time and again."""
+    return looks_secret(value) or (len(value) >= 20 and len(_CASE_FLIP.findall(value[:512])) > 2)
 
 
 def is_basic_credential(value: str) -> bool:

@@ -1,6 +1,7 @@
 """Applies the rules to one string: finds what is secret in it and writes `[REDACTED]` there, leaving the rest as it was."""
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 
 from shared.privacy.forms import ANY, NameClass, Rule
@@ -17,6 +18,21 @@ _MARKS = ("=", ":", "%", "</", "form-data")
 _FOLDED = tuple(rule for rule in RULES if rule.folded)
 _PLAIN = tuple(rule for rule in RULES if not (rule.names or rule.folded))
 _PLAIN_HINT = re.compile(shared_starts(map(re.escape, hint) for rule in _PLAIN for hint in rule.hints))
+
+
+_MAX_ENCODINGS = 3
+_MAX_ROUNDS = 3
+"""A secret that stood right against another is only seen once that one is gone."""
+_ESCAPE = re.compile("%(?:09|0[AaDd]|2[0-9A-Fa-f]|3[A-Fa-f]|40|5[B-Fb-f]|60|7[B-Eb-e])")
+_ESCAPES = tuple(
+    dict.fromkeys(
+        (escape, chr(code))
+        for code in sorted(range(128), key=lambda code: code == ord("%"))
+        for escape in (f"%{code:02X}", f"%{code:02x}")
+        if _ESCAPE.fullmatch(escape)
+    )
+)
+"""The punctuation that names and values stand between; `%25` last, so that one encoding is undone at a time."""
 
 
 class _NamedRules:
@@ -57,6 +73,17 @@ _NAMED = tuple(_NamedRules(names, [rule for rule in RULES if names in rule.names
 
 def redact(text: str) -> tuple[str, int]:
     """The text without its secrets, and how many there were."""
+    count = 0
+    for _ in range(_MAX_ROUNDS):
+        spans = _spans(text, _MAX_ENCODINGS)
+        if not spans:
+            break
+        text, found = _replace(text, spans)
+        count += found
+    return text, count
+
+
+def _spans(text: str, encodings: int) -> list[_Span]:
     spans: list[_Span] = []
     if _holds(text, _MARKS):
         folded = _fold(text)
@@ -70,7 +97,24 @@ def redact(text: str) -> tuple[str, int]:
         for rule in _PLAIN:
             if _holds(text, rule.hints):
                 spans.extend(_find(rule, text))
-    return _replace(text, spans) if spans else (text, 0)
+    if encodings and "%" in text:
+        spans.extend(_encoded_spans(text, encodings))
+    return spans
+
+
+def _encoded_spans(text: str, encodings: int) -> Iterator[_Span]:
+    """What is secret once percent-encoding is undone, in places of the text as it is."""
+    decoded = text
+    for escape, character in _ESCAPES:
+        decoded = decoded.replace(escape, character)
+    spans = _spans(decoded, encodings - 1) if len(decoded) < len(text) else []
+    if not spans:
+        return
+    escapes = [match.start() - 2 * index for index, match in enumerate(_ESCAPE.finditer(text))]
+    for start, negative_end, replacement in spans:
+        end = -negative_end
+        encoded = replacement.replace("\\", "%5C").replace('"', "%22").replace("'", "%27")
+        yield start + 2 * bisect_left(escapes, start), -(end + 2 * bisect_left(escapes, end)), encoded
 
 
 def _holds(text: str, literals: tuple[str, ...]) -> bool:
@@ -94,7 +138,7 @@ def _find(rule: Rule, text: str) -> Iterator[_Span]:
 
 
 def _span(rule: Rule, text: str, start: int, end: int, quote: str = "") -> _Span | None:
-    if rule.confirm is not None and not rule.confirm(text[start:end]):
+    if rule.confirm is not None and not rule.confirm(text[start:end].rstrip(rule.trim) if rule.trim else text[start:end]):
         return None
     if rule.extent is not None:
         end = rule.extent(text, start)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -140,14 +141,31 @@ async def test_a_list_while_records_are_written(backend: Backend) -> None:
         for start in range(0, 200, 10):
             acknowledged.extend(ids(await add_all(backend, SystemEventLog, given[start : start + 10])))
 
-    writing = asyncio.create_task(write())
-    while not writing.done():
-        before = set(acknowledged)
-        walked = await walk(backend, Query(SystemEventLog, descending=False, limit=30))
-        assert before <= set(ids(walked))
-        assert [item.key for item in walked] == sorted({item.key for item in walked})
-    await writing
+    async with asyncio.TaskGroup() as tasks:
+        writing = tasks.create_task(write())
+        while not writing.done():
+            before = set(acknowledged)
+            walked = await walk(backend, Query(SystemEventLog, descending=False, limit=30))
+            assert before <= set(ids(walked))
+            assert [item.key for item in walked] == sorted({item.key for item in walked})
     assert await backend.count(Query(SystemEventLog)) == 200
+
+
+async def test_reads_do_not_fail_while_records_are_written(store: Store) -> None:
+    """Lists that are read at once from the database itself, and no cache, succeed whatever is written meanwhile."""
+    uncached = Store(replace(store.settings, database_enable_cache=False))
+    async with uncached.open() as backend:
+        await add_all(backend, SystemEventLog, make.many(SystemEventLog, 100))
+
+        async def write() -> None:
+            for _ in range(60):
+                await add(backend, SystemEventLog, make(SystemEventLog))
+
+        async with asyncio.TaskGroup() as tasks:
+            writing = tasks.create_task(write())
+            while not writing.done():
+                pages = await asyncio.gather(*(backend.find(Query(SystemEventLog, limit=100)) for _ in range(4)))
+                assert [len(page.items) for page in pages] == [100] * 4
 
 
 async def test_a_cancelled_write_harms_no_other(backend: Backend) -> None:

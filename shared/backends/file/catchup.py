@@ -75,6 +75,7 @@ def rebuild(directory: Directory, reason: str) -> Index:
 
 
 def _read_model(directory: Directory, connection: sqlite3.Connection, model: type[Record]) -> int:
+    _keep_names(directory, model)
     for day, path in directory.segment_days(model.__name__):
         segment = _new_segment(connection, model.__name__, day)
         save_segment(connection, _read_segment(directory, connection, model, segment, path))
@@ -83,17 +84,25 @@ def _read_model(directory: Directory, connection: sqlite3.Connection, model: typ
     return int(records)
 
 
-def catch_up(directory: Directory, index: Index, model: type[Record], suspects: Iterable[str] = ()) -> bool:
-    """Bring one model's rows up to its segments; whether anything had changed. `suspects` are days to read anew."""
+def catch_up(
+    directory: Directory, index: Index, model: type[Record], suspects: Iterable[str] = (), announced: Iterable[str] = ()
+) -> bool:
+    """Bring one model's rows up to its segments; whether anything had changed.
+
+    `suspects` are days to read anew. `announced` are days whose bytes are compared even where size and time are the same.
+    """
     known = {segment.day: segment for segment in index.segments(model.__name__)}
     present = dict(directory.segment_days(model.__name__))
-    distrusted = set(suspects)
+    distrusted, compared = set(suspects), set(announced)
     changed = [
-        (day, path) for day, path in present.items() if day not in known or day in distrusted or not _matches(known[day], path)
+        (day, path)
+        for day, path in present.items()
+        if day not in known or day in distrusted or day in compared or not _matches(known[day], path)
     ]
     gone = [segment for day, segment in known.items() if day not in present]
     if not changed and not gone:
         return False
+    _keep_names(directory, model)
     with index.transaction() as connection:
         again = _forget(connection, model, gone)
         for day, path in changed:
@@ -106,6 +115,14 @@ def catch_up(directory: Directory, index: Index, model: type[Record], suspects: 
         extra={"model": model.__name__, "changed": [day for day, _ in changed], "gone": [segment.day for segment in gone]},
     )
     return True
+
+
+def _keep_names(directory: Directory, model: type[Record]) -> None:
+    """Make the names last that a process may have made, replaced or taken away before it died."""
+    folder = directory.model_directory(model.__name__)
+    if folder.is_dir():
+        directory.disk.sync_directory(folder)
+        directory.disk.sync_directory(directory.root)
 
 
 def _matches(segment: Segment, path: Path) -> bool:

@@ -46,10 +46,12 @@ class Disk:
         path.unlink(missing_ok=True)
 
     def make_directory(self, path: Path) -> None:
-        """Make a directory, unless it is there, and make its entry last."""
-        if not path.is_dir():
+        """Make a directory and those above it, unless they are there, and make their entries last."""
+        missing = [folder for folder in (path, *path.parents) if not folder.is_dir()]
+        if missing:
             path.mkdir(DIRECTORY_MODE, parents=True, exist_ok=True)
-            self.sync_directory(path.parent)
+        for folder in reversed(missing):
+            self.sync_directory(folder.parent)
 
     def sync_directory(self, path: Path) -> None:
         """Make renames, unlinks and new files of a directory last."""

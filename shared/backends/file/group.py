@@ -41,7 +41,7 @@ class _Current:
 
 @dataclass(slots=True)
 class _Line:
-    """A line to be appended, and the line it makes dead."""
+    """A line to be appended, and the line it makes dead. `updated` is in ms."""
 
     id: str
     version: int
@@ -49,6 +49,7 @@ class _Line:
     checksum: int
     stored: Stored | None
     replaces: _Current | None
+    updated: int | None = None
 
 
 @dataclass(slots=True)
@@ -158,7 +159,8 @@ class Group:
         data = lines.encode_record(stored, version)
         checksum = lines.checksum(data)
         stored = Stored(stored.record, stored.hidden, lines.etag(version, checksum))
-        self._add(model, day, _Line(stored.id, version, data, checksum, stored, replaces))
+        updated = lines.updated_ms(stored.record)
+        self._add(model, day, _Line(stored.id, version, data, checksum, stored, replaces, updated))
         return stored
 
     def _bury(self, model: type[Record], record_id: str, current: _Current) -> None:
@@ -172,8 +174,9 @@ class Group:
         if append is None:
             append = self._appends[name, day] = _Append(model, day)
         append.lines.append(line)
-        live, updated = line.stored is not None, None if line.stored is None else lines.updated_ms(line.stored.record)
-        self._current[name, line.id] = _Current(line.version, day, len(line.data), line.checksum, live, updated, line.stored)
+        self._current[name, line.id] = _Current(
+            line.version, day, len(line.data), line.checksum, line.stored is not None, line.updated, line.stored
+        )
 
     @property
     def is_empty(self) -> bool:
@@ -243,10 +246,12 @@ class Group:
                     replaced.append((before.length, model, before.day))
                     if line.stored is None:
                         deleted.append((model, before.day, before.updated))
-        connection.executemany(
-            "UPDATE segments SET live = live - 1, dead_bytes = dead_bytes + ? WHERE model = ? AND day = ?", replaced
-        )
-        connection.executemany("UPDATE segments SET updated = NULL WHERE model = ? AND day = ? AND updated = ?", deleted)
+        if replaced:
+            connection.executemany(
+                "UPDATE segments SET live = live - 1, dead_bytes = dead_bytes + ? WHERE model = ? AND day = ?", replaced
+            )
+        if deleted:
+            connection.executemany("UPDATE segments SET updated = NULL WHERE model = ? AND day = ? AND updated = ?", deleted)
 
 
 def _index_append(connection: sqlite3.Connection, append: _Append) -> Segment:
@@ -259,16 +264,15 @@ def _index_append(connection: sqlite3.Connection, append: _Append) -> Segment:
     moments = [moment for moment in (segment.least, segment.greatest) if moment is not None]
     updates = [] if segment.updated is None else [segment.updated]
     for line in append.lines:
-        timestamp = updated = None
+        timestamp = None
         if line.stored is None:
             dead += len(line.data)
         else:
             timestamp = to_ms(line.stored.timestamp)
             moments.append(timestamp)
-            updated = lines.updated_ms(line.stored.record)
-            if updated is not None:
-                updates.append(updated)
-        row = Row(line.id, line.version, segment.number, offset, len(line.data), line.checksum, timestamp, updated)
+            if line.updated is not None:
+                updates.append(line.updated)
+        row = Row(line.id, line.version, segment.number, offset, len(line.data), line.checksum, timestamp, line.updated)
         rows.append(row_values(append.model, row, line.stored))
         offset += len(line.data)
     segment = segment._replace(

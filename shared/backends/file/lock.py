@@ -25,13 +25,13 @@ class DirectoryLock:
     """Exclusive among all users of the directory."""
 
     def __init__(self, path: Path) -> None:
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
+        self.descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
         self._threads = threading.RLock()
         self._depth = 0
 
     def close(self) -> None:
         """Free the descriptor, and with it the lock if it is held."""
-        os.close(self._descriptor)
+        os.close(self.descriptor)
 
     @contextmanager
     def hold(self, patience: float = PATIENCE_SECONDS) -> Iterator[bool]:
@@ -57,7 +57,7 @@ class DirectoryLock:
             finally:
                 self._depth -= 1
                 if self._depth == 0:
-                    fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+                    fcntl.flock(self.descriptor, fcntl.LOCK_UN)
         finally:
             self._threads.release()
 
@@ -66,7 +66,7 @@ class DirectoryLock:
         wait = _FIRST_WAIT
         while True:
             try:
-                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 if time.monotonic() >= give_up:
                     return False
@@ -77,13 +77,13 @@ class DirectoryLock:
 
     def announce(self, segments: Iterable[str]) -> None:
         """Name the segments about to be changed."""
-        os.pwrite(self._descriptor, "\n".join(segments).encode() + _END, 0)
+        os.pwrite(self.descriptor, "\n".join(segments).encode() + _END, 0)
 
     def withdraw(self) -> None:
         """Say that every change is done."""
-        os.pwrite(self._descriptor, _END, 0)
+        os.pwrite(self.descriptor, _END, 0)
 
     def announced(self) -> list[str]:
         """What a holder that died was changing; empty after an orderly end."""
-        names, _, _ = os.pread(self._descriptor, 1 << 20, 0).partition(_END)
+        names, _, _ = os.pread(self.descriptor, 1 << 20, 0).partition(_END)
         return names.decode(errors="replace").split("\n") if names else []

@@ -12,11 +12,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from shared.backends.file import lines
 from shared.backends.file.catchup import catch_up, new_generation, read_lines, set_aside, write_all
 from shared.backends.file.directory import COMPACTED_SUFFIX, TORN_SUFFIX, Directory
-from shared.backends.file.index import Index, Segment, save_segment
+from shared.backends.file.index import Index, Row, Segment, save_segment
 from shared.backends.file.store import Store
 from shared.errors import UnavailableError
 from shared.models import Record
@@ -28,6 +29,7 @@ logger = logging.getLogger(__name__)
 COMPACTION_MIN_BYTES = 1 << 20
 _LOG_ATTEMPTS = 50
 _LEADING_ID = re.compile(rb'(?:\xef\xbb\xbf)?\s*\{\s*"id"\s*:\s*"([^"\\]+)"')
+_ID_MEMBER = b'"id"'
 
 
 def is_mostly_dead(segment: Segment) -> bool:
@@ -190,8 +192,10 @@ def purge(store: Store, model: type[Record], record_ids: Sequence[str]) -> int:
     numbers = {row.segment for row in rows} | index.other_segments(model.__name__, ids)
     segments = [s for s in index.segments(model.__name__) if s.number in numbers or s.unreadable]
     with _changing(directory, [segment.name for segment in segments]):
-        blanked = [_blank(directory, segment, ids) for segment in segments]
+        directory.disk.sync(directory.lock.descriptor)
+        _blank_segments(directory, segments, ids, {(row.segment, row.offset) for row in rows})
         _blank_torn(directory, model.__name__, ids)
+        blanked = [_as_blanked(directory, segment, rows) for segment in segments]
         with index.transaction() as connection:
             for segment in blanked:
                 save_segment(connection, segment)
@@ -211,41 +215,70 @@ def _count_gone(connection: sqlite3.Connection, numbers: Iterable[int]) -> None:
     connection.executemany("UPDATE segments SET live = live - 1 WHERE number = ?", [(number,) for number in numbers])
 
 
-def _blank(directory: Directory, segment: Segment, ids: set[str]) -> Segment:
-    path = directory.segment_path(segment.model, segment.day)
-    crc = blanked = 0
-    descriptor = directory.disk.open_overwrite(path)
-    try:
-        for offset, line in read_lines(path, 0, segment.size):
-            if not lines.is_blank(line) and _belongs(line, ids):
-                _overwrite(directory, descriptor, offset, b" " * (len(line) - 1))
-                blanked += len(line)
-        directory.disk.sync(descriptor)
-        status = os.fstat(descriptor)
-    finally:
-        os.close(descriptor)
-    for _, line in read_lines(path, 0, segment.size):
-        crc = zlib.crc32(line, crc)
-    dead = min(segment.size, segment.dead_bytes + blanked)
-    return segment._replace(modified_ns=status.st_mtime_ns, crc=crc, dead_bytes=dead, updated=None)
+def _blank_segments(directory: Directory, segments: Sequence[Segment], ids: set[str], winning: set[tuple[int, int]]) -> None:
+    """Blank in three steps that last one after the other, so that a purge cut short brings nothing back and alters nothing.
+
+    Superseded lines go first; then those that win lose the byte that makes them JSON; then the rest of them.
+    """
+    winners: list[tuple[Path, list[_Span]]] = []
+    for segment in segments:
+        path = directory.segment_path(segment.model, segment.day)
+        spans = _spans(path, segment.size, ids)
+        winners.append((path, [span for span in spans if (segment.number, span.offset) in winning]))
+        _blank(directory, path, [span for span in spans if (segment.number, span.offset) not in winning])
+    for path, spans in winners:
+        _blank(directory, path, [span._replace(length=span.head) for span in spans])
+    for path, spans in winners:
+        _blank(directory, path, spans)
 
 
 def _blank_torn(directory: Directory, model: str, ids: set[str]) -> None:
     for path in directory.model_directory(model).glob(f"*{TORN_SUFFIX}"):
-        descriptor = directory.disk.open_overwrite(path)
-        try:
-            for offset, line in read_lines(path, 0, path.stat().st_size):
-                if _belongs(line, ids):
-                    _overwrite(directory, descriptor, offset, b" " * (len(line) - 1))
-            directory.disk.sync(descriptor)
-        finally:
-            os.close(descriptor)
+        _blank(directory, path, _spans(path, path.stat().st_size, ids))
+
+
+class _Span(NamedTuple):
+    """Where a line starts, and how long it is, without its newline and up to its first brace."""
+
+    offset: int
+    length: int
+    head: int
+
+
+def _spans(path: Path, size: int, ids: set[str]) -> list[_Span]:
+    """The lines of the ids."""
+    return [
+        _Span(offset, len(line) - 1, max(1, line.find(b"{") + 1))
+        for offset, line in read_lines(path, 0, size)
+        if not lines.is_blank(line) and _belongs(line, ids)
+    ]
+
+
+def _blank(directory: Directory, path: Path, spans: Sequence[_Span]) -> None:
+    if not spans:
+        return
+    descriptor = directory.disk.open_overwrite(path)
+    try:
+        for span in spans:
+            _overwrite(directory, descriptor, span.offset, b" " * span.length)
+        directory.disk.sync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _as_blanked(directory: Directory, segment: Segment, rows: Iterable[Row]) -> Segment:
+    path = directory.segment_path(segment.model, segment.day)
+    modified_ns, crc = path.stat().st_mtime_ns, 0
+    for _, line in read_lines(path, 0, segment.size):
+        crc = zlib.crc32(line, crc)
+    blanked = sum(row.length for row in rows if row.segment == segment.number and row.timestamp is not None)
+    return segment._replace(modified_ns=modified_ns, crc=crc, dead_bytes=segment.dead_bytes + blanked, updated=None)
 
 
 def _belongs(line: bytes, ids: set[str]) -> bool:
     """Whether a line is of one of the ids. One that does not say whose it is counts as theirs: nothing may be left."""
     match = _LEADING_ID.match(line)
-    if match is not None:
+    if match is not None and line.count(_ID_MEMBER) == 1 and b"\0" not in line:
         return match[1].decode(errors="replace") in ids
     try:
         content = lines.decode_id(line)

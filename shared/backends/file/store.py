@@ -5,7 +5,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
@@ -16,7 +16,7 @@ from shared.backends.file.catchup import catch_up, ensure_index, rebuild
 from shared.backends.file.directory import Directory
 from shared.backends.file.index import Index, Row, Segment
 from shared.errors import UnavailableError
-from shared.models import Record
+from shared.models import MODELS, Record
 from shared.query import Page, Query, Stored
 
 logger = logging.getLogger(__name__)
@@ -25,6 +25,7 @@ T = TypeVar("T")
 
 _OPEN_SEGMENTS = 128
 _ATTEMPTS = 4
+"""How often a read looks again for the same segment's sake."""
 _LOOK_SHARE = 20
 """Looking at the segments for changes made behind the index takes at most one part in so many of the time."""
 
@@ -64,7 +65,19 @@ class Store:
         with self.directory.lock.hold():
             self.directory.sweep()
             ensure_index(self.directory)
-            self.directory.lock.withdraw()
+            self.recover()
+
+    def recover(self) -> None:
+        """Read again what a holder of the lock that died, or an index that failed, has left behind; under the lock."""
+        announced = self.directory.lock.announced()
+        if not announced:
+            return
+        index = self.index()
+        for name, model in MODELS.items():
+            days = [Path(segment).stem for segment in announced if segment.startswith(f"{name}/")]
+            catch_up(self.directory, index, model, announced=days)
+        self.forget_segments()
+        self.directory.lock.withdraw()
 
     def find_by_id(self, model: type[Record], record_id: str) -> Stored | None:
         def look(index: Index) -> Stored | None:
@@ -83,16 +96,20 @@ class Store:
 
     def reading(self, model: type[Record], look: Callable[[Index], T]) -> T:
         """The answer of `look`, over an index that follows the segments; again where rows and lines differ."""
-        for attempt in range(_ATTEMPTS):
+        attempts: Counter[str | None] = Counter()
+        while max(attempts.values(), default=0) < _ATTEMPTS:
             try:
                 index = self.index()
                 self._freshen(index, model)
                 return look(index)
             except _MismatchError as mismatch:
-                self._repair(model, mismatch.segment, thorough=attempt > 0)
+                place = None if mismatch.segment is None else mismatch.segment.day
+                attempts[place] += 1
+                self._repair(model, mismatch.segment, thorough=attempts[place] > 1)
             except sqlite3.DatabaseError as error:
                 if not index_is_broken(error):
                     raise
+                attempts[None] += 1
                 self.rebuild(str(error))
         raise UnavailableError("The data directory changes faster than it can be read.", code="storage_busy")
 
@@ -130,7 +147,8 @@ class Store:
 
     def _read(self, segment: Segment, row: Row) -> bytes:
         try:
-            line = os.pread(self._descriptor(segment).descriptor, row.length, row.offset)
+            opened = self._descriptor(segment)
+            line = os.pread(opened.descriptor, row.length, row.offset)
         except FileNotFoundError:
             raise _MismatchError(segment) from None
         if lines.checksum(line) != row.checksum:

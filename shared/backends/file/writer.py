@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from shared.backends.file.catchup import catch_up
 from shared.backends.file.directory import translated_errors
 from shared.backends.file.group import SEGMENTS_AT_ONCE, Group
 from shared.backends.file.index import Segment
@@ -137,7 +136,7 @@ class Writer:
             self._store.forget_segments()
 
     def _commit(self, jobs: list[_Job]) -> None:
-        self._recover()
+        self._mending(self._store.recover)
         group = self._mending(lambda: self._decide(jobs))
         if group.is_empty:
             return
@@ -171,20 +170,6 @@ class Writer:
                 raise
             self._store.rebuild(str(error))
             return work()
-
-    def _recover(self) -> None:
-        """Read again what a holder that died, or an index that failed, has left behind."""
-        lock = self._store.directory.lock
-        if not lock.announced():
-            return
-        self._mending(self._catch_up_all)
-        lock.withdraw()
-
-    def _catch_up_all(self) -> None:
-        index = self._store.index()
-        for model in MODELS.values():
-            catch_up(self._store.directory, index, model)
-        self._store.forget_segments()
 
     def _opened(self, model: type[Record], day: str) -> int:
         place = (model.__name__, day)

@@ -1,0 +1,129 @@
+"""Calls to the account: the one place where they are sent again, and where the driver's errors become ours.
+
+The driver itself sends nothing twice. After a lost answer nobody knows what the service did, so whoever asked is told
+(`Refusal.lost`, `Answer.lost`) and settles what the next answer means.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from azure.core.exceptions import AzureError
+from azure.cosmos.exceptions import CosmosBatchOperationError, CosmosHttpResponseError
+
+from shared.errors import ConfigurationError, DeadlineError, ServiceError, ThrottledError, TooLargeError, UnavailableError
+from shared.timing import remaining_seconds
+
+OWNER_MISSING = 1003
+_SESSION_UNAVAILABLE = 1002
+_DEFAULT_SECONDS = 30.0
+"""How long a call goes on where no request's deadline is set."""
+_MAX_FAULTS = 8
+_FIRST_PAUSE = 0.02
+_LONGEST_PAUSE = 2.0
+_DEFAULT_RETRY_AFTER = 1.0
+_AMBIGUOUS = frozenset({408, 410, 500, 502, 503, 504})
+
+T = TypeVar("T")
+
+
+class RefusalError(Exception):
+    """The service refused the call: 400, 404, 409, 412 or 424 and the like.
+
+    `lost` when the answer to an earlier attempt was lost; `index` is the operation of a batch that failed.
+    """
+
+    def __init__(self, status: int, substatus: int = 0, *, lost: bool = False, index: int = 0) -> None:
+        super().__init__(f"refused with {status}")
+        self.status = status
+        self.substatus = substatus
+        self.lost = lost
+        self.index = index
+
+
+@dataclass(frozen=True, slots=True)
+class Answer(Generic[T]):
+    """What a call gave; `lost` as in RefusalError."""
+
+    value: T
+    lost: bool
+
+
+@dataclass(slots=True)
+class _Trouble:
+    """One failed attempt: how long to wait (None: as our own pauses go), and whether the work may have been done."""
+
+    error: ThrottledError | UnavailableError
+    wait: float | None = None
+    lost: bool = False
+
+
+class Caller:
+    """Sends calls within the deadline of the request in hand. `setting` names how the account is reached, in errors."""
+
+    def __init__(self, setting: str) -> None:
+        self._setting = setting
+
+    async def call(self, send: Callable[[], Awaitable[T]]) -> Answer[T]:
+        """What `send` gives, sent again after faults and as told when throttled.
+
+        Raises RefusalError, ThrottledError, UnavailableError, DeadlineError and ConfigurationError.
+        """
+        remaining = remaining_seconds()
+        end = time.monotonic() + (_DEFAULT_SECONDS if remaining is None else remaining)
+        lost, faults = False, 0
+        while True:
+            try:
+                async with asyncio.timeout_at(asyncio.get_running_loop().time() + max(0.0, end - time.monotonic())):
+                    return Answer(await send(), lost)
+            except TimeoutError as error:
+                raise DeadlineError("The database did not answer in time.") from error
+            except (AzureError, CosmosBatchOperationError) as error:
+                trouble = self._trouble(error, lost=lost)
+                lost = lost or trouble.lost
+                pause = trouble.wait
+                if pause is None:
+                    faults += 1
+                    pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**faults)
+                if faults > _MAX_FAULTS or time.monotonic() + pause >= end:
+                    raise trouble.error from error
+            await asyncio.sleep(pause)
+
+    def _trouble(self, error: AzureError, *, lost: bool) -> _Trouble:
+        """What a retry may help with. Raises what it can't."""
+        if isinstance(error, CosmosHttpResponseError | CosmosBatchOperationError):
+            return self._refused(error, lost=lost)
+        return _Trouble(UnavailableError("The database can't be reached."), lost=True)
+
+    def _refused(self, error: CosmosHttpResponseError | CosmosBatchOperationError, *, lost: bool) -> _Trouble:
+        status, substatus = int(error.status_code or 0), int(getattr(error, "sub_status", 0) or 0)
+        if status == 429:
+            wait = _retry_after(error)
+            return _Trouble(ThrottledError("The database asks to be called less often.", retry_after=wait), wait)
+        if status == 449 or (status == 404 and substatus == _SESSION_UNAVAILABLE):
+            return _Trouble(UnavailableError("The database was busy with the same record."))
+        if status in _AMBIGUOUS:
+            return _Trouble(UnavailableError("The database is unavailable."), lost=True)
+        if status in (401, 403):
+            raise ConfigurationError(f"{self._setting} names an account that refuses this access ({status})") from error
+        if status == 413:
+            raise TooLargeError("The record is too large for the database.") from error
+        if status in (404, 409, 412):
+            raise RefusalError(status, substatus, lost=lost, index=int(getattr(error, "error_index", 0) or 0)) from error
+        raise ServiceError("The database did not understand the request.") from error
+
+
+def _retry_after(error: CosmosHttpResponseError | CosmosBatchOperationError) -> float:
+    """Seconds to wait, from the header or from the batch's own result.
+
+    https://learn.microsoft.com/rest/api/cosmos-db/common-cosmosdb-rest-response-headers
+    """
+    told = (getattr(error, "headers", None) or {}).get("x-ms-retry-after-ms")
+    for result in getattr(error, "operation_responses", None) or ():
+        told = told or result.get("retryAfterMilliseconds")
+    try:
+        return max(0.0, float(told or "") / 1_000)
+    except ValueError:
+        return _DEFAULT_RETRY_AFTER
