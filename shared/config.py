@@ -1,5 +1,6 @@
 """Configuration: one frozen object, read once from the environment. A wrong value stops the start."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -11,7 +12,7 @@ from cronsim import CronSim, CronSimError
 from shared.errors import ConfigurationError
 from shared.models import PUBLIC_MODELS
 
-DATABASE_TYPES = ("file",)
+DATABASE_TYPES = ("file", "cosmosdb")
 _ALIASES = {"mock": "file"}
 IP_MODES = ("truncate", "hash", "drop", "full")
 MIN_SALT_CHARACTERS = 16
@@ -27,6 +28,10 @@ class Settings:
     database_data_dir: Path = Path("data")
     database_enable_cache: bool = True
     database_max_cache_size: int = 1_000
+    database_connection_string: str | None = field(default=None, repr=False)
+    database_name: str = "logogen"
+    cosmos_endpoint: str | None = None
+    cosmos_buckets: int = 4
     privacy_salt: str | None = field(default=None, repr=False)
     privacy_salt_previous: tuple[str, ...] = field(default=(), repr=False)
     privacy_ip_mode: str = "truncate"
@@ -43,6 +48,10 @@ class Settings:
             database_data_dir=read("DATABASE_DATA_DIR", Path, Path("data")),
             database_enable_cache=read("DATABASE_ENABLE_CACHE", _boolean, True),
             database_max_cache_size=read("DATABASE_MAX_CACHE_SIZE", _integer(0, 10_000_000), 1_000),
+            database_connection_string=read("DATABASE_CONNECTION_STRING", str, None, secret=True),
+            database_name=read("DATABASE_NAME", _name, "logogen"),
+            cosmos_endpoint=read("COSMOS_ENDPOINT", str, None),
+            cosmos_buckets=read("COSMOS_BUCKETS", _integer(1, 256), 4),
             privacy_salt=read("PRIVACY_SALT", _salt, None, secret=True),
             privacy_salt_previous=read("PRIVACY_SALT_PREVIOUS", _salts, (), secret=True),
             privacy_ip_mode=read("PRIVACY_IP_MODE", _one_of(IP_MODES), "truncate"),
@@ -103,6 +112,12 @@ def _one_of(names: tuple[str, ...]) -> Callable[[str], str]:
         return text.lower()
 
     return convert
+
+
+def _name(text: str) -> str:
+    if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}", text) is None:
+        raise ValueError("1 to 63 of A-Za-z0-9_-, the first a letter or digit")
+    return text
 
 
 def _boolean(text: str) -> bool:

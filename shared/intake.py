@@ -36,15 +36,15 @@ _SUCCESS_OF_STATUS = {"completed": True, "failed": False}
 class Prepared:
     """A record ready to be stored.
 
-    `content` is what the client sent, after privacy. `dated` tells that its timestamp is the client's, so that a retry
-    gives the same record; otherwise the clock gave it.
+    `content` is what the client sent, after privacy. `session_is_sure` is False where the session was derived from today's
+    date though the id may have been stored on another day.
     """
 
     model: type[Record]
     stored: Stored
     content: WireRecord
     redactions: int
-    dated: bool
+    session_is_sure: bool
 
     @property
     def session_id(self) -> str | None:
@@ -94,7 +94,8 @@ class Intake:
         record = arranged(model, record)
         check_size(model, record)
         hidden = Hidden(content_hash(content), self.privacy.version, buckets_of(model, record))
-        return Prepared(model, Stored(record, hidden), content, cleaned.redactions, timestamp is not None)
+        session_is_sure = timestamp is not None or record_id is None or "sessionId" in content
+        return Prepared(model, Stored(record, hidden), content, cleaned.redactions, session_is_sure)
 
     def _timestamp(self, model: type[Record], sent: WireRecord, ids: Mapping[str, str | None], now: str) -> str | None:
         times: dict[str, str | None] = {"timestamp": sent.get("timestamp")}

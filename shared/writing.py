@@ -96,7 +96,8 @@ class Writer:
         jobs: dict[type[Record], _Job] = {}
         for place, prepared in enumerate(batch.prepared):
             jobs.setdefault(prepared.model, _Job()).add(place, prepared.stored)
-        sure = (prepared.stored.record for prepared in batch.prepared if _session_is_sure(prepared))
+        # A session of today is not made for a retry of yesterday's undated record: that one belongs to yesterday's.
+        sure = (prepared.stored.record for prepared in batch.prepared if prepared.session_is_sure)
         for session in self._implied(batch, sure):
             jobs.setdefault(UserSession, _Job()).add(None, session)
         await _all(self._run(model, job, batch) for model, job in jobs.items())
@@ -183,11 +184,6 @@ class Writer:
 
     def _session_cutoff(self, batch: _Batch) -> str:
         return self._policy.cutoff(UserSession, batch.now) or ""
-
-
-def _session_is_sure(prepared: Prepared) -> bool:
-    # A derived session of an undated record depends on today; a retry of yesterday's record belongs to yesterday's session.
-    return prepared.dated or "id" not in prepared.content or "sessionId" in prepared.content
 
 
 def _settle(outcome: Outcome | ServiceError, prepared: Prepared) -> Written | ServiceError | Stored:

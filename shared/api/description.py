@@ -116,7 +116,8 @@ def _json_response(description: str, schema: Json, **headers: str) -> Json:
 
 
 def _body(formats: BodyFormat, schema: Json) -> Json:
-    content = {name: {"schema": schema if name.endswith("json") and "nd" not in name else _STRING} for name in formats.readers}
+    as_json = (*JSON.readers, *MERGE_PATCH.readers)
+    content = {name: {"schema": schema if name in as_json else _STRING} for name in formats.readers}
     return {"required": True, "content": content}
 
 

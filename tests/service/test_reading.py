@@ -1,0 +1,152 @@
+"""Lists, sessions with their counters, and statistics."""
+
+from typing import Any
+
+import pytest
+
+from shared.models import ApiRequestLog, ImageGenerationTransaction, SystemEventLog, UserSession
+from shared.service import DatabaseService
+from tests.service.parts import Clock, event, request_log, transaction
+
+
+async def pages(service: DatabaseService, model: Any, **parameters: str) -> list[list[str]]:
+    """The ids of every page of a list."""
+    found: list[list[str]] = []
+    while True:
+        listing = await service.list_records(model, parameters)
+        found.append([record["id"] for record in listing.records])
+        if listing.next_cursor is None:
+            return found
+        parameters["cursor"] = listing.next_cursor
+
+
+async def test_pages_follow_each_other_in_both_orders(service: DatabaseService, clock: Clock) -> None:
+    """Ascending is the exact reverse of descending, ids settle equal times, the last page has no cursor."""
+    for name in ("b", "a", "c"):
+        await service.create(SystemEventLog, event(id=name))
+    clock.turn(seconds=1)
+    await service.create(SystemEventLog, event(id="0"))
+    assert await pages(service, SystemEventLog, limit="3") == [["0", "c", "b"], ["a"]]
+    assert await pages(service, SystemEventLog, limit="2", order="asc") == [["a", "b"], ["c", "0"]]
+
+
+async def test_records_that_arrive_don_t_move_the_pages(service: DatabaseService, clock: Clock) -> None:
+    """Whoever pages sees each record once, though newer ones arrive."""
+    for name in "abcd":
+        await service.create(SystemEventLog, event(id=name))
+        clock.turn(seconds=1)
+    first = await service.list_records(SystemEventLog, {"limit": "2"})
+    await service.create(SystemEventLog, event(id="new"))
+    assert first.next_cursor is not None
+    rest = await service.list_records(SystemEventLog, {"limit": "2", "cursor": first.next_cursor})
+    assert [record["id"] for record in rest.records] == ["b", "a"]
+
+
+async def test_only_the_fields_asked_for_are_shown(service: DatabaseService) -> None:
+    """A projection keeps the record's own order."""
+    await service.create(SystemEventLog, event(id="e"))
+    listing = await service.list_records(SystemEventLog, {"fields": "message,id"})
+    assert list(listing.records[0].items()) == [("id", "e"), ("message", "ready")]
+
+
+async def test_counters_are_those_of_the_session_s_records(service: DatabaseService, clock: Clock) -> None:
+    """They follow creates, patches and deletes, and know first and last activity."""
+    await service.create(ImageGenerationTransaction, transaction(id="done", sessionId="s", success=True))
+    clock.turn(minutes=1)
+    await service.create(ImageGenerationTransaction, transaction(id="open", sessionId="s"))
+    await service.create(ApiRequestLog, request_log(sessionId="s"))
+    clock.turn(minutes=1)
+    await service.create(SystemEventLog, event(id="last", sessionId="s"))
+    await service.update(ImageGenerationTransaction, "open", {"status": "failed"})
+    session = (await service.get(UserSession, "s")).record
+    assert {name: session[name] for name in session if "otal" in name or "Gen" in name or "Req" in name} == {
+        "totalRequests": 2,
+        "successfulGenerations": 1,
+        "failedGenerations": 1,
+        "totalImagesGenerated": 1,
+        "apiRequests": 1,
+    }
+    assert (session["startTime"], session["lastActivity"]) == ("2024-06-15T12:00:00.000Z", "2024-06-15T12:02:00.000Z")
+    await service.delete(SystemEventLog, "last")
+    assert (await service.list_records(UserSession, {})).records[0]["lastActivity"] == "2024-06-15T12:01:00.000Z"
+
+
+async def test_a_session_without_records_lasted_no_time(service: DatabaseService) -> None:
+    """Counters are zero and both times its own."""
+    await service.create(UserSession, {"id": "s"})
+    session = (await service.get(UserSession, "s")).record
+    assert session["startTime"] == session["lastActivity"] == session["timestamp"]
+    assert session["totalRequests"] == session["apiRequests"] == 0
+
+
+async def test_a_session_s_version_changes_with_its_records(service: DatabaseService) -> None:
+    """A reader who has the counters learns that they changed."""
+    await service.create(UserSession, {"id": "s"})
+    before = (await service.get(UserSession, "s")).etag
+    await service.create(ApiRequestLog, request_log(sessionId="s"))
+    assert (await service.get(UserSession, "s")).etag != before
+
+
+async def test_a_session_s_transactions(service: DatabaseService) -> None:
+    """Only the session's own are listed, with the other filters."""
+    await service.create(ImageGenerationTransaction, transaction(id="a", sessionId="s", success=True))
+    await service.create(ImageGenerationTransaction, transaction(id="b", sessionId="s"))
+    await service.create(ImageGenerationTransaction, transaction(id="c", sessionId="other"))
+    listing = await service.list_records(ImageGenerationTransaction, {"status": "completed"}, "s")
+    assert [record["id"] for record in listing.records] == ["a"]
+
+
+async def test_statistics_keep_the_original_s_shape(service: DatabaseService) -> None:
+    """Counts by model, and rates, groups and percentiles over the records."""
+    for number in range(10):
+        await service.create(
+            ImageGenerationTransaction,
+            transaction(id=f"t{number}", success=number < 8, apiModel="painter", totalDuration=(number + 1) * 100),
+        )
+    for code in (200, 200, 404, 500):
+        await service.create(ApiRequestLog, request_log(statusCode=code, duration=10))
+    await service.create(SystemEventLog, event(level="warning"))
+    stats = await service.get_stats()
+    assert stats["database"]["totalRecords"] == 15
+    assert stats["database"]["models"]["ApiRequestLog"]["recordCount"] == 4
+    generation, requests = stats["generation"], stats["requests"]
+    assert (generation["total"], generation["successRate"]) == (10, 0.8)
+    assert generation["byStatus"] == {"completed": 8, "failed": 2}
+    assert generation["byApiModel"] == {"painter": 10}
+    duration = generation["durations"]["totalDuration"]
+    assert (duration["count"], duration["average"]) == (10, 550.0)
+    assert duration["p50"] == pytest.approx(500, rel=0.02)
+    assert (requests["errors"], requests["errorRate"]) == (1, 0.25)
+    assert requests["byStatusClass"] == {"2xx": 2, "4xx": 1, "5xx": 1}
+    assert requests["topEndpoints"] == [{"endpoint": "/api/generate", "count": 4, "errors": 1}]
+    assert stats["events"]["byLevel"] == {"warn": 1}
+
+
+async def test_statistics_over_a_window(service: DatabaseService, clock: Clock) -> None:
+    """The window starts with since and ends before until."""
+    for _ in range(3):
+        await service.create(ApiRequestLog, request_log())
+        clock.turn(hours=1)
+    window = {"since": "2024-06-15T13:00:00Z", "until": "2024-06-15T14:00:00Z"}
+    stats = await service.window_stats(window)
+    assert stats["requests"]["total"] == 1
+    assert stats["window"] == {"since": "2024-06-15T13:00:00.000Z", "until": "2024-06-15T14:00:00.000Z"}
+    assert stats["database"]["totalRecords"] == 3
+
+
+async def test_an_empty_database_has_no_rates(service: DatabaseService) -> None:
+    """Nothing is divided by zero, and nothing is called zero per cent that never happened."""
+    stats = await service.get_stats()
+    assert stats["generation"]["successRate"] is None
+    assert stats["requests"]["duration"]["p99"] is None
+    assert stats["database"]["models"]["UserSession"] == {"recordCount": 0, "lastModified": None, "sizeBytes": 0}
+
+
+async def test_what_one_process_knows_is_called_its_own(service: DatabaseService) -> None:
+    """Cache, pool and latencies stand under `instance`."""
+    async with service.timer("generate"):
+        pass
+    stats = await service.get_stats()
+    assert set(stats["instance"]) == {"cache", "pool", "latency"}
+    assert stats["instance"]["latency"]["generate"]["count"] == 1
+    assert not {"cache", "pool", "latency"} & set(stats)

@@ -1,0 +1,95 @@
+"""Strict JSON: what is refused, and that the answer says where."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared import jsontext
+from shared.errors import InvalidError
+from shared.models import MAX_INTEGER, MAX_NESTING
+
+values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-MAX_INTEGER, MAX_INTEGER)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(values)
+def test_what_is_written_is_read_again(value: object) -> None:
+    """Compact text holds the same value."""
+    assert jsontext.loads(jsontext.encode(value)) == value
+
+
+@given(st.dictionaries(st.text(), st.integers(), min_size=2, max_size=6))
+def test_the_canonical_form_does_not_know_the_order_of_members(members: dict[str, int]) -> None:
+    """Equal objects have the same canonical bytes, however their members are ordered."""
+    assert jsontext.canonical(members) == jsontext.canonical(dict(reversed(members.items())))
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (b'{"a": 1, "a": 2}', '"a" stands twice'),
+        (b'{"deep": [{"b": 1, "b": 1}]}', '"b" stands twice'),
+        (b"[NaN]", "NaN"),
+        (b"[-Infinity]", "Infinity"),
+        (b"[1,\n 2,]", "line 2 column"),
+        (b"{'a': 1}", "line 1 column 2"),
+        (b"", "line 1 column 1"),
+        (b"[1] 2", "Extra data at line 1 column 5"),
+        (b'"\xff"', "not UTF-8 at byte 1"),
+        ("[1]".encode("utf-16"), "not UTF-8"),
+        (b"\xef\xbb\xbf[1]", "byte order mark"),
+        (b"[" * 100_000, "nests too deeply"),
+        (b"123456789012345678901", "2\\^53"),
+        (b'"\x01"', "control character"),
+    ],
+)
+def test_text_that_is_not_strict_json_is_refused_with_its_place(body: bytes, says: str) -> None:
+    """The answer names the line and column, or the name that stands twice."""
+    with pytest.raises(InvalidError, match=says) as caught:
+        jsontext.loads(body, "items[3]")
+    assert caught.value.error_code == "invalid_json"
+    assert [detail.field for detail in caught.value.details] == ["items[3]"]
+
+
+@pytest.mark.parametrize(
+    ("value", "path", "says"),
+    [
+        ({"a": ["x", "\ud800"]}, "a.1", "lone surrogate"),
+        ({"a": "b\0"}, "a", "NUL"),
+        ({"a": {"\0": 1}}, "a", "has a name that holds a NUL"),
+        ({"a": MAX_INTEGER + 1}, "a", "2^53"),
+        ({"a": float("inf")}, "a", "finite"),
+        ({"a": {1, 2}}, "a", "not a JSON value"),
+    ],
+)
+def test_values_that_not_every_database_keeps_are_found(value: object, path: str, says: str) -> None:
+    """Each problem comes with the path to it."""
+    [problem] = jsontext.problems(value)
+    assert problem.field == path
+    assert says in problem.message
+
+
+def test_each_field_of_a_record_may_nest_twenty_deep() -> None:
+    """Twenty arrays in a field are kept, one more is not."""
+    nested: object = 1
+    for _ in range(MAX_NESTING):
+        nested = [nested]
+    assert list(jsontext.problems({"details": nested})) == []
+    [problem] = jsontext.problems({"details": [nested]})
+    assert "nests more than 20 deep" in problem.message
+
+
+@given(values)
+def test_what_json_readers_give_has_no_problems_but_text_and_depth(value: object) -> None:
+    """Ordinary JSON passes, whatever its shape."""
+    plain = json.loads(json.dumps(value).replace("\\u0000", "").replace("\\ud", "x"))
+    assert all("nests" in problem.message for problem in jsontext.problems(plain))
