@@ -1,8 +1,9 @@
-"""One suite over two hosts: real HTTP to `python -m shared serve`, and the real worker's library.
+"""One suite over all hosts: real HTTP to `python -m shared serve`, the real worker's library, `func start` where there is one.
 
 Each host runs once, on its own files, for all tests; so tests look at records that are theirs alone (`mark`).
 """
 
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from itertools import count
@@ -11,24 +12,32 @@ from pathlib import Path
 import pytest
 
 from tests.support.clients import Client, HttpClient, WorkerClient
+from tests.support.core_tools import FuncStart, core_tools
 from tests.support.environment import REPOSITORY
 from tests.support.serve import Serve
 from tests.support.worker_process import WorkerConnection, WorkerProcess
 
 Connect = Callable[[], AbstractAsyncContextManager[Client]]
 _marks = count(1)
+needs_worker = pytest.mark.skipif(sys.version_info < (3, 13), reason="the worker's library needs Python 3.13")
 
 
 def environment(folder: Path) -> dict[str, str]:
     return {"DATABASE_DATA_DIR": str(folder / "data"), "PRIVACY_SALT": "a-salt-for-tests-only"}
 
 
-@pytest.fixture(scope="session", params=["http", "worker"])
+@pytest.fixture(
+    scope="session",
+    params=[
+        "http",
+        pytest.param("worker", marks=needs_worker),
+        pytest.param("func", marks=pytest.mark.skipif(core_tools() is None, reason="Core Tools are not on the path")),
+    ],
+)
 def host(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Connect]:
     """A running service and how to reach it."""
     folder = tmp_path_factory.mktemp(request.param)
-    starter = over_http if request.param == "http" else over_worker
-    yield from starter(folder)
+    yield from {"http": over_http, "worker": over_worker, "func": over_func}[request.param](folder)
 
 
 def over_http(folder: Path) -> Iterator[Connect]:
@@ -47,6 +56,11 @@ def over_worker(folder: Path) -> Iterator[Connect]:
 
     yield connect
     process.stop()
+
+
+def over_func(folder: Path) -> Iterator[Connect]:
+    with FuncStart(log=folder / "func.log", environment=environment(folder)) as func:
+        yield lambda: HttpClient(func.url)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 
 from shared.backends.file.backend import FileBackend
 from shared.models import ApiRequestLog, SystemEventLog
-from tests.http.conftest import environment
+from tests.http.conftest import environment, needs_worker
 from tests.support.clients import Client, HttpClient, WorkerClient
 from tests.support.environment import REPOSITORY
 from tests.support.records import make
@@ -34,6 +34,7 @@ async def check(client: Client) -> None:
     assert logged["details"]["left"] == []
 
 
+@needs_worker
 async def test_the_worker_runs_it(folder: Path) -> None:
     """A timer invocation through the worker's own library removes what is past its days."""
     settings = {**environment(folder), **DAYS}
