@@ -8,6 +8,8 @@ import re
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from typing import Literal, cast, get_args
 
+from shared.privacy.forms import many
+
 Mode = Literal["truncate", "hash", "drop", "full"]
 
 _MAX_ADDRESS = 80
@@ -15,8 +17,9 @@ _MAX_LISTED = 256
 _IPV4 = re.compile(r"(\d{1,3}(?:\.\d{1,3}){3})(?::\d{1,5})?", re.ASCII)
 _BRACKETED = re.compile(r"\[([^\[\]]*)\](?::\d{1,5})?", re.ASCII)
 _HASHED = re.compile(r"ip-[0-9a-f]{16}")
-_PAIR = re.compile(r'[^;"]*+(?:"(?:[^"\\]++|\\.)*+"?+[^;"]*+)*+', re.DOTALL)
-_ELEMENT = re.compile(r'[^,"]*+(?:"(?:[^"\\]++|\\.)*+"?+[^,"]*+)*+', re.DOTALL)
+_QUOTED = '"' + many(r'[^"\\]++', r"\\.", least=0) + '"?+'
+_PAIR = re.compile(rf'[^;"]*+(?:{_QUOTED}[^;"]*+)*+', re.DOTALL)
+_ELEMENT = re.compile(rf'[^,"]*+(?:{_QUOTED}[^,"]*+)*+', re.DOTALL)
 _LOWEST_80_BITS = (1 << 80) - 1
 
 

@@ -8,10 +8,12 @@ from functools import lru_cache
 from typing import Any
 
 from shared.privacy.addresses import Anonymiser, check_mode, parse_address
+from shared.privacy.documents import read_document
 from shared.privacy.names import NameKind, kind_of
 from shared.privacy.redaction import REDACTED, redact
 
 RULES_VERSION = "1"
+"""Raised with every change to what is redacted: content hashes of another version are not compared."""
 _TOP = {
     "id": NameKind.KEPT,
     "sessionId": NameKind.KEPT,
@@ -102,14 +104,24 @@ class _Walk:
 
     def _value(self, value: Any) -> Any:
         if isinstance(value, str):
-            text, redactions = redact(value)
-            self.redactions += redactions
-            return text
+            return self._text(value)
         if isinstance(value, dict):
             return self.members(value)
         if isinstance(value, list):
             return [self._value(item) for item in value]
         return value
+
+    def _text(self, text: str) -> str:
+        if text.startswith(("{", "[")) and (document := read_document(text)) is not None:
+            counted = self.redactions
+            try:
+                cleaned = self._value(document.value)
+                return text if cleaned == document.value else document.write(cleaned)
+            except RecursionError:
+                self.redactions = counted
+        text, redactions = redact(text)
+        self.redactions += redactions
+        return text
 
     def _marked(self, kind: NameKind, value: Any) -> Any:
         if kind is NameKind.KEPT:

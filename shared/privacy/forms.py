@@ -38,6 +38,14 @@ def pattern(*parts: str) -> re.Pattern[str]:
     return re.compile("".join(parts), re.ASCII)
 
 
+def many(*alternatives: str, least: int = 1) -> str:
+    """As many of the alternatives as there are, given back to nobody.
+
+    The empty last alternative puts CPython before 3.11.5 back where a failed one began (gh-106052).
+    """
+    return f"(?:{'|'.join(alternatives)}|(?!)){'++' if least else '*+'}"
+
+
 def starting(start: str, *rest: str) -> re.Pattern[str]:
     """A token that starts with `start`, of fixed width, where no letter or digit stands before it but that of an escape."""
     escapes = "|".join(f"(?<={escape}{start})" for escape in (r"\\[nrtbf]", r"\\u[0-9A-Fa-f]{4}"))
@@ -70,16 +78,31 @@ JSON_SPACE = r"(?:\s|\\[nrt]){0,64}+"
 SPACE = r"[ \t]{0,16}+"
 GAP = r"[ \t]{1,16}+"
 DIGIT_NEAR = r"(?=[^\s\d]{0,63}+\d)"
+_MEMBER_VALUES = (
+    '"(' + many(r'[^"\\]++', r"\\.") + ")",
+    "[bu]?'(" + many(r"[^'\\]++", r"\\.") + ")",
+    r"\\" + '"(' + many(r'[^"\\]++', r"\\\\(?:\\.|[^\\])") + ")",
+    r"\\{3}" + '"(' + many(r'[^"\\]++', r'\\{4,}+"?+', r'\\{1,3}+(?![\\"])') + ")",
+    r"\\{7}" + '"(' + many(r'[^"\\]++', r'\\{8,}+"?+', r'\\{1,7}+(?![\\"])') + ")",
+)
+MEMBER_VALUE = f"(?:{'|'.join(_MEMBER_VALUES)})"
+"""A string as JSON and its kin write it, and as JSON in strings of JSON does, up to three deep."""
 URL_SPACE = r"[ \t+]"
 SEPARATOR = r"(?:\?|&(?:amp;)?|#|\\u0026)"
 VALUE = r"""[^\s&;,"'<>`\\]"""
 PARAMETER_VALUE = r"""([^\s&"'<>`\\#]++)"""
 QUOTABLE = r"[\w$/+!#%^*@~.-]"
-LINE = rf"""(?:[^\r\n"'\\=]++|="{QUOTABLE}[^"\r\n\\,{{}}]*+"|=\\"{QUOTABLE}[^"\r\n\\,{{}}]*+\\"|=)++"""
+LINE = many(
+    r"""[^\r\n"'\\=]++""",
+    rf"""="{QUOTABLE}[^"\r\n\\,{{}}]*+\"""",
+    rf"""=\\"{QUOTABLE}[^"\r\n\\,{{}}]*+\\\"""",
+    "=",
+)
 _END = r"""(?=[\s&;,"'<>)\]}`\\]|\Z)"""
+_PATH = many(r"[a-z_$]++\.", least=0)
 NO_CODE = (
     rf"(?!\$[({{]|\{{[\w.]*+\}}|%\(|(?:%s|\*++|null|none|nil|undefined|true|false|string){_END}"
-    r"|(?:[a-z_$]++\.)*+[a-z_$]++\(|(?:[a-z_$]++\.)++[a-z_$]++[;),])"
+    rf"|{_PATH}[a-z_$]++\(|(?=[a-z_$]++\.){_PATH}[a-z_$]++[;),])"
 )
 """Not a placeholder, a mask, a literal, a call or a path of identifiers."""
 CLOSERS = ")]},.;:"

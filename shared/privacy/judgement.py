@@ -4,13 +4,16 @@ import base64
 import binascii
 import re
 
+from shared.privacy.forms import many
+
 _PROSE = re.compile(
     r"[-_./:+|%~]*+(?:[a-z]++|\d++(?:st|nd|rd|th|s|px|k|d|x|mm|cm|p|am|pm|bit)?+)"
-    r"(?:[-_./:+|%]++(?:[a-z]++|\d++[a-z]{0,3}+))*+[-_./:+|%]*+",
+    + many(r"[-_./:+|%]++(?:[a-z]++|\d++[a-z]{0,3}+)", least=0)
+    + r"[-_./:+|%]*+",
     re.ASCII,
 )
 _KNOWN = re.compile(
-    r"[a-z][a-z0-9+.-]*+://.*|[a-z]:[\\/].*|\d{4}-\d\d-\d\d(?:t[\d:.]++z?)?|v?\d++(?:\.\d++)++(?:[-+][a-z0-9.]++)?"
+    r"[a-z][a-z0-9+.-]*+://.*|[a-z]:[\\/].*|\d{4}-\d\d-\d\d(?:t[\d:.]++z?)?|v?\d++\.\d[\d.]*+(?:[-+][a-z0-9.]++)?"
     r"|.*\.(?:png|jpe?g|gif|svg|webp|avif|ico|pem|crt|txt|log|md|json|ya?ml|toml|ini|conf|py|[jt]sx?|html?|s?css|pdf|zip)",
     re.ASCII | re.DOTALL,
 )
@@ -18,7 +21,7 @@ _KNOWN = re.compile(
 _CASE_FLIP = re.compile(r"[a-z][A-Z]")
 _KEY_BODY = re.compile(r"[A-Za-z0-9+/]{24}")
 _VALUE = re.compile(r"""[^\s&;,"'<>`\\]*+""", re.ASCII)
-_BRACKETS = re.compile(r'"(?:[^"\\]++|\\.)*+"?+|[{}\[\]]', re.DOTALL)
+_BRACKETS = re.compile('"' + many(r'[^"\\]++', r"\\.", least=0) + r'"?+|[{}\[\]]', re.DOTALL)
 _ESCAPED_BRACKETS = re.compile(r'(?<!\\)"|[{}\[\]]')
 
 

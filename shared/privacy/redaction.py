@@ -3,6 +3,7 @@
 import re
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
+from operator import itemgetter
 
 from shared.privacy.forms import ANY, NameClass, Rule
 from shared.privacy.names import shared_starts
@@ -18,8 +19,6 @@ _MARKS = ("=", ":", "%", "</", "form-data")
 _FOLDED = tuple(rule for rule in RULES if rule.folded)
 _PLAIN = tuple(rule for rule in RULES if not (rule.names or rule.folded))
 _PLAIN_HINT = re.compile(shared_starts(map(re.escape, hint) for rule in _PLAIN for hint in rule.hints))
-
-
 _MAX_ENCODINGS = 3
 _MAX_ROUNDS = 3
 """A secret that stood right against another is only seen once that one is gone."""
@@ -148,7 +147,7 @@ def _span(rule: Rule, text: str, start: int, end: int, quote: str = "") -> _Span
 
 
 def _replace(text: str, spans: list[_Span]) -> tuple[str, int]:
-    spans.sort()
+    spans.sort(key=itemgetter(0, 1))
     pieces: list[str] = []
     copied, count = 0, 0
     for start, negative_end, replacement in spans:

@@ -14,6 +14,7 @@ from shared.privacy.forms import (
     GAP,
     JSON_SPACE,
     LINE,
+    MEMBER_VALUE,
     NO_CODE,
     PARAMETER,
     PARAMETER_HINTS,
@@ -27,12 +28,14 @@ from shared.privacy.forms import (
     VALUE,
     WORD,
     Rule,
+    many,
     pattern,
     starting,
 )
 from shared.privacy.names import COMPOUNDS, PASSWORDS, WORDS, alternation
 
 _QUOTE = ("\\", '"', "'")
+_LISTED_VALUE = many(rf"{VALUE}++", r""",(?![\s"']|[\w.-]{1,40}+[=:]|\Z)""")
 _ASSIGNS = (" ", "\t", ":", "=")
 
 RULES: tuple[Rule, ...] = (
@@ -42,8 +45,8 @@ RULES: tuple[Rule, ...] = (
         "RFC 8259 section 4; literals of Python and Ruby",
         pattern(
             rf"""\\{{0,7}}+["']{JSON_SPACE}(?:,{JSON_SPACE}\\{{0,7}}+["']value\\{{0,7}}+["']{JSON_SPACE})?(?::|=>){JSON_SPACE}""",
-            r"""(?!\\{0,7}+["']\[redacted\](?:\\{0,7}+["']|\Z))(?:"((?:[^"\\]++|\\.)++)|[bu]?'((?:[^'\\]++|\\.)++)""",
-            r"""|\\"((?:[^"\\]++|\\\\(?:\\.|[^\\]))++)|\\{3}"((?:[^"\\]++|\\{4,}+"?+|\\{1,3}+(?![\\"]))++)|\\{7}"((?:[^"\\]++|\\{8,}+"?+|\\{1,7}+(?![\\"]))++))""",
+            r"""(?!\\{0,7}+["']\[redacted\]\\{0,7}+(?:["']|\Z))""",
+            MEMBER_VALUE,
         ),
         _QUOTE,
         names=ANY,
@@ -87,7 +90,8 @@ RULES: tuple[Rule, ...] = (
         "RFC 9110 section 11.6.2",
         pattern(
             rf"(?<=authorization){SPACE}[:=]{URL_SPACE}{{0,16}}+{DONE}(?:",
-            rf"(?:bearer|basic|token|apikey|api-key|key|negotiate|ntlm|sharedkey|sharedkeylite){URL_SPACE}{{1,16}}+",
+            r"(?:bearer|basic|apikey|api-key|negotiate|ntlm|sharedkey|sharedkeylite|(?:token|key)(?=\s{1,16}+[^\s\d]{0,63}+\d))",
+            rf"{URL_SPACE}{{1,16}}+",
             rf"""{DONE}([^\s"'\\,;&]++)""",
             rf"|((?:digest|hawk|oauth|aws4-hmac-sha256|sharedaccesssignature){URL_SPACE}{{1,16}}+{LINE}))",
         ),
@@ -105,7 +109,7 @@ RULES: tuple[Rule, ...] = (
         "assignment",
         "learn.microsoft.com/azure/storage/common/storage-configure-connection-string; "
         "postgresql.org/docs/current/libpq-connect.html; application/x-www-form-urlencoded",
-        pattern(rf"\]?=(?![=>~]){DONE}{NO_CODE}((?:{VALUE}++|,(?![\s\"']|[\w.-]{{1,40}}+[=:]|\Z))++)"),
+        pattern(rf"\]?=(?![=>~]){DONE}{NO_CODE}({_LISTED_VALUE})"),
         ("=", "]"),
         names=ANY,
         trim=CLOSERS,
@@ -114,7 +118,7 @@ RULES: tuple[Rule, ...] = (
         "quoted assignment",
         "learn.microsoft.com/dotnet/framework/data/adonet/connection-string-syntax; shell, YAML and INI files",
         pattern(
-            rf"{SPACE}:?=?(?<=[:=]){SPACE}(?:",
+            rf"(?:{SPACE}:?=|(?<!word)(?<!wd)(?<!phrase){SPACE}:){SPACE}(?:",
             rf"""(?P<double>\\?"){DONE}({QUOTABLE}[^"\r\n<>\\]{{0,255}}+)(?=(?P=double))""",
             rf"""|(?P<single>\\?'){DONE}({QUOTABLE}[^'\r\n<>\\]{{0,255}}+)(?=(?P=single)))""",
         ),
@@ -126,7 +130,7 @@ RULES: tuple[Rule, ...] = (
         "shell, YAML and INI files; source code",
         pattern(rf"""{SPACE}:?=?(?<=[:=]){SPACE}\\?["']{DONE}([^\s"'\\<>]{{6,512}}+)(?=\\?["'])"""),
         _ASSIGNS,
-        names=(WORD,),
+        names=(PASSWORD, WORD),
         confirm=judgement.looks_secret,
     ),
     Rule(
@@ -227,7 +231,8 @@ RULES: tuple[Rule, ...] = (
         "RFC 7515 section 3.1, RFC 7516 section 3.1, RFC 7519 section 3",
         starting(
             "ey[JA]",
-            r"(?=[\w-]{8})(?:[A-Za-z0-9]++|[_-](?!ey[JA]))++",
+            r"(?=[\w-]{8})",
+            many("[A-Za-z0-9]++", "[_-](?!ey[JA])"),
             r"\.(?:eyJ[\w-]{4,}+(?:\.[\w-]*+)?|(?:[\w-]{8,}+)?\.[\w-]*+)(?:\.[\w-]++){0,2}",
         ),
         ("eyJ", "eyA"),
@@ -237,7 +242,8 @@ RULES: tuple[Rule, ...] = (
         "RFC 7468 sections 10 and 11; RFC 1421 section 4.4; RFC 9580 section 6.2",
         pattern(
             r"-----BEGIN[ +](?:[A-Z0-9]{1,16}[ +]){0,3}PRIVATE[ +]KEY(?:[ +]BLOCK)?-----",
-            r"""(?:[^-"'<>]++|-(?!----))*+(?:-----END[A-Z0-9 +%]{1,64}+-----)?""",
+            many(r"""[^-"'<>\\]++""", "-(?!----)", r"""\\++(?!["'])""", least=0),
+            r"(?:-----END[A-Z0-9 +%]{1,64}+-----)?",
         ),
         ("PRIVATE",),
         confirm=judgement.holds_key_body,
@@ -257,10 +263,9 @@ RULES: tuple[Rule, ...] = (
         "Azure identifiable key",
         "github.com/microsoft/security-utilities (IdentifiableMetadata)",
         pattern(
-            r"(?<![A-Za-z0-9+/_-])(?:[A-Za-z0-9]{52}JQQJ9[9DH][A-Za-z0-9]{26}(?:[A-Za-z0-9]{2}==)?",
-            r"|[\w-]{44}AzFu[\w-]{5}[AQgw]==|[A-Za-z0-9]{42}Az(?:Se|Ca)[A-D][A-Za-z0-9]{5}",
-            r"|[A-Za-z0-9/+]{33}(?:\+A(?:Sb|Eh|Rm)|AIoT)[A-Za-z0-9/+]{5,6}=)",
-            r"(?![A-Za-z0-9+/=])",
+            r"(?<![A-Za-z0-9+/_-])(?:[A-Za-z0-9]{52}JQQJ9[9DH][A-Za-z0-9]{26}(?:[A-Za-z0-9]{2}==)?(?![A-Za-z0-9+/=])",
+            r"|[A-Za-z0-9]{42}Az(?:Se|Ca)[A-D][A-Za-z0-9]{5}(?![A-Za-z0-9+/=])|[\w-]{44}AzFu[\w-]{5}[AQgw]==(?!=)",
+            r"|[A-Za-z0-9/+]{33}(?:\+A(?:Sb|Eh|Rm)|AIoT)[A-Za-z0-9/+]{5,6}=(?!=))",
         ),
         ("JQQJ", "AzFu", "AzSe", "AzCa", "ASb", "AEh", "ARm", "AIoT"),
     ),
