@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
 
+from pydantic_core import from_json
+
 from shared.backends.file import lines
 from shared.backends.file.cache import RecordCache
 from shared.backends.file.catchup import catch_up, ensure_index, rebuild
@@ -17,7 +19,7 @@ from shared.backends.file.directory import Directory
 from shared.backends.file.index import Index, Row, Segment
 from shared.errors import UnavailableError
 from shared.models import MODELS, Record
-from shared.query import Page, Query, Stored
+from shared.query import Hidden, Page, Query, Stored, WireRecord
 
 logger = logging.getLogger(__name__)
 
@@ -26,8 +28,10 @@ T = TypeVar("T")
 _OPEN_SEGMENTS = 128
 _ATTEMPTS = 4
 """How often a read looks again for the same segment's sake."""
+_MANY_SEGMENTS = 128
+_CHEAP_LOOK_SECONDS = 0.0005
 _LOOK_SHARE = 20
-"""Looking at the segments for changes made behind the index takes at most one part in so many of the time."""
+"""Looking at many segments for changes made behind the index takes at most one part in so many of the time."""
 
 
 class _MismatchError(Exception):
@@ -138,12 +142,12 @@ class Store:
             line = self._read(segment, row)
             self.cache.put(key, line)
         try:
-            content = lines.decode(model, line)
+            record, hidden = _content(model, row, line)
         except lines.UnreadableLineError:
             raise _MismatchError(segment) from None
-        if content.id != row.id or content.record is None:
+        if record is None or record["id"] != row.id:
             raise _MismatchError(segment)
-        return Stored(content.record, content.hidden, lines.etag(row.version, row.checksum))
+        return Stored(record, hidden, lines.etag(row.version, row.checksum))
 
     def _read(self, segment: Segment, row: Row) -> bytes:
         try:
@@ -208,15 +212,17 @@ class Store:
     def _freshen(self, index: Index, model: type[Record]) -> None:
         """Notice segments that changed behind the index, unless someone who holds the lock is just changing them."""
         name = model.__name__
-        started = time.monotonic()
-        if started < self._next_look.get(name, 0.0):
+        if time.monotonic() < self._next_look.get(name, 0.0):
             return
-        if not self._follows(index, name):
+        started = time.thread_time()
+        follows = self._follows(index, name)
+        seconds = time.thread_time() - started
+        if follows and seconds > _CHEAP_LOOK_SECONDS and len(self._segments) > _MANY_SEGMENTS:
+            self._next_look[name] = time.monotonic() + seconds * _LOOK_SHARE
+        if not follows:
             with self.directory.lock.hold(patience=0) as held:
                 if held and catch_up(self.directory, index, model):
                     self.forget_segments()
-        now = time.monotonic()
-        self._next_look[name] = now + (now - started) * _LOOK_SHARE
 
     def _follows(self, index: Index, model: str) -> bool:
         known: dict[str, Segment] | None = None
@@ -236,6 +242,17 @@ class Store:
             return True
         known = known or {segment.day: segment for segment in index.segments(model)}
         return len(known) == len(days)
+
+
+def _content(model: type[Record], row: Row, line: bytes) -> tuple[WireRecord | None, Hidden]:
+    """What a line says whose checksum is the row's: it was checked when the row was made, so it is only read here."""
+    if row.version == 0 or not line.startswith(b"{"):
+        content = lines.decode(model, line)
+        return content.record, content.hidden
+    record: WireRecord = from_json(line)
+    reserved = record.pop(lines.RESERVED)
+    buckets = reserved.get("buckets")
+    return record, Hidden(reserved.get("hash"), reserved.get("privacy"), buckets if isinstance(buckets, dict) else {})
 
 
 def within_bytes(rows: list[Row], most: int) -> list[Row]:
