@@ -14,6 +14,8 @@ from shared.backends.file.aggregation import aggregate
 from shared.backends.file.cache import RecordCache
 from shared.backends.file.directory import Directory, translated_errors
 from shared.backends.file.disk import Disk
+from shared.backends.file.index import Index
+from shared.backends.file.lock import PATIENCE_SECONDS
 from shared.backends.file.maintenance import compact, is_expiry, purge, unlink_days
 from shared.backends.file.store import Store
 from shared.backends.file.writer import Writer
@@ -36,12 +38,20 @@ def from_settings(settings: Settings) -> "FileBackend":
 
 
 class FileBackend(Backend):
-    """JSON lines under a directory, which several processes may share."""
+    """JSON lines under a directory, which several processes may share; `patience` (seconds) is for their lock."""
 
     name = "file"
 
-    def __init__(self, root: Path, *, cache_capacity: int = 1_000, disk: Disk | None = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        cache_capacity: int = 1_000,
+        disk: Disk | None = None,
+        patience: float = PATIENCE_SECONDS,
+    ) -> None:
         self._root = root
+        self._patience = patience
         self._disk = disk or Disk()
         self._cache = RecordCache(cache_capacity)
         self._connecting = asyncio.Lock()
@@ -58,7 +68,7 @@ class FileBackend(Backend):
 
     def _open(self) -> Store:
         with translated_errors():
-            directory = Directory(self._root, self._disk)
+            directory = Directory(self._root, self._disk, self._patience)
             try:
                 store = Store(directory, self._cache)
                 store.open()
@@ -136,11 +146,11 @@ class FileBackend(Backend):
 
     async def get_stats(self) -> BackendStats:
         store = self._connected
-        return await self._read(lambda: _stats(store))
+        return await self._read(lambda: store.reading_all(lambda index: _stats(store, index)))
 
     async def health(self) -> None:
         store = self._connected
-        await self._read(lambda: store.index().segment_by_number(0))
+        await self._read(store.check)
 
     @property
     def _connected(self) -> Store:
@@ -162,8 +172,7 @@ class FileBackend(Backend):
         return await asyncio.get_running_loop().run_in_executor(self._readers, run)
 
 
-def _stats(store: Store) -> BackendStats:
-    index = store.index()
+def _stats(store: Store, index: Index) -> BackendStats:
     segments = index.segments()
     models = {}
     for name in MODELS:

@@ -154,11 +154,16 @@ def _prefix_unchanged(segment: Segment, path: Path) -> bool:
     status = path.stat()
     if status.st_ino != segment.inode or status.st_size < segment.size:
         return False
-    crc, left = 0, segment.size
+    return crc_of(path, segment.size) == segment.crc
+
+
+def crc_of(path: Path, size: int) -> int | None:
+    """CRC-32 of the first bytes of a file; None where there are fewer."""
+    crc, left = 0, size
     with path.open("rb") as file:
         while left and (chunk := file.read(min(_CHUNK_BYTES, left))):
             crc, left = zlib.crc32(chunk, crc), left - len(chunk)
-    return left == 0 and crc == segment.crc
+    return None if left else crc
 
 
 def _new_segment(connection: sqlite3.Connection, model: str, day: str) -> Segment:
@@ -333,12 +338,13 @@ def _tail_after_last_newline(descriptor: int, size: int) -> tuple[int, bytes]:
 def _count_lines(connection: sqlite3.Connection, model: type[Record]) -> None:
     """Count anew the records, dead bytes and bounds of a model's segments."""
     connection.execute(
-        f"""UPDATE segments SET live = 0, dead_bytes = size, least = NULL, greatest = NULL WHERE model = '{model.__name__}'"""
+        f"""UPDATE segments SET live = 0, dead_bytes = size, least = NULL, greatest = NULL, updated = NULL
+        WHERE model = '{model.__name__}'"""
     )
     counted = connection.execute(
-        f"""SELECT COUNT(*), SUM(length), MIN(timestamp), MAX(timestamp), segment FROM "{model.__name__}"
+        f"""SELECT COUNT(*), SUM(length), MIN(timestamp), MAX(timestamp), MAX(updated), segment FROM "{model.__name__}"
         WHERE timestamp IS NOT NULL GROUP BY segment"""
     ).fetchall()
     connection.executemany(
-        "UPDATE segments SET live = ?, dead_bytes = size - ?, least = ?, greatest = ? WHERE number = ?", counted
+        "UPDATE segments SET live = ?, dead_bytes = size - ?, least = ?, greatest = ?, updated = ? WHERE number = ?", counted
     )

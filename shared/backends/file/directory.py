@@ -10,7 +10,7 @@ from pathlib import Path
 
 from shared.backends.file.disk import Disk
 from shared.backends.file.index import Index
-from shared.backends.file.lock import DirectoryLock
+from shared.backends.file.lock import PATIENCE_SECONDS, DirectoryLock
 from shared.errors import UnavailableError
 
 logger = logging.getLogger(__name__)
@@ -26,20 +26,22 @@ _INDEX_COMPANIONS = ("", "-wal", "-shm", "-journal")
 class Directory:
     """The files of one DATABASE_DATA_DIR."""
 
-    def __init__(self, root: Path, disk: Disk) -> None:
+    def __init__(self, root: Path, disk: Disk, patience: float = PATIENCE_SECONDS) -> None:
         self.root = root
         self.disk = disk
         self.index_directory = root / ".index"
         disk.make_directory(root)
         disk.make_directory(self.index_directory)
-        self.lock = DirectoryLock(root / ".lock")
+        self.lock = DirectoryLock(root / ".lock", patience)
         self._paths: dict[tuple[str, str], Path] = {}
         self._index: Index | None = None
         self._swapping = threading.Lock()
 
     def close(self) -> None:
         """Close the index and the lock."""
-        self.drop_index()
+        index = self.drop_index()
+        if index is not None:
+            index.close()
         self.lock.close()
 
     def model_directory(self, model: str) -> Path:
@@ -78,12 +80,11 @@ class Directory:
                 self._index = Index(paths[-1][1])
             return self._index
 
-    def drop_index(self) -> None:
-        """Forget the open index; the next use opens what is there."""
+    def drop_index(self) -> Index | None:
+        """Forget the open index, which others may still be reading; the next use opens what is there."""
         with self._swapping:
             index, self._index = self._index, None
-        if index is not None:
-            index.close()
+        return index
 
     def remove_old_indexes(self, newest: int) -> None:
         """Unlink every index but the newest."""
@@ -96,6 +97,8 @@ class Directory:
         """Remove what a process that died left half-made."""
         for path in self.index_directory.glob("*.building*"):
             path.unlink(missing_ok=True)
+        for number, _ in self.index_paths()[-1:]:
+            self.remove_old_indexes(number)
         for path in self.root.glob(f"*/*{SEGMENT_SUFFIX}{COMPACTED_SUFFIX}"):
             self.disk.unlink(path)
 

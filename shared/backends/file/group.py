@@ -99,7 +99,11 @@ class Group:
 
     def delete_where(self, query: Query) -> int:
         """Append tombstones for records that the index holds."""
-        ids = [row.id for row in self._index.rows(query, query.limit)]
+        rows = self._index.rows(query, query.limit)
+        days = {self._store.segment(self._index, row.segment).day for row in rows}
+        if any(self._freshen(query.model, day) for day in days):
+            rows = self._index.rows(query, query.limit)
+        ids = [row.id for row in rows]
         self._fetch(query.model, ids)
         current = {record_id: self._current[query.model.__name__, record_id] for record_id in ids}
         live = {record_id: line for record_id, line in current.items() if line is not None and line.live}
@@ -111,7 +115,6 @@ class Group:
         self._fetch(model, [record_id])
         current = self._current[model.__name__, record_id]
         if current is not None and current.pending is None and self._freshen(model, current.day):
-            del self._current[model.__name__, record_id]
             self._fetch(model, [record_id])
             current = self._current[model.__name__, record_id]
         if current is None or not current.live:
@@ -132,6 +135,8 @@ class Group:
         catch_up(self._directory, self._index, model)
         self._store.forget_segments()
         self._segments.clear()
+        written = {(name, line.id) for (name, _), append in self._appends.items() for line in append.lines}
+        self._current = {key: known for key, known in self._current.items() if key in written}
         return True
 
     def _fetch(self, model: type[Record], record_ids: Sequence[str]) -> None:

@@ -9,17 +9,21 @@ import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from shared import jsontext
-from shared.models import MODELS, Record
+from shared.backends.file.memo import Memo
+from shared.models import MAX_INTEGER, MODELS, Record
 from shared.query import Query, Stored, value_kind
 from shared.timestamps import to_ms
 
 SCHEMA_VERSION = 1
 _BUSY_TIMEOUT_SECONDS = 10.0
+_PROBE_ROWS = 1_000
+"""Of several filters the one with the fewest matches leads; so many matches are counted to find it."""
 
 
 class Segment(NamedTuple):
@@ -65,6 +69,7 @@ class Row(NamedTuple):
 
 
 _SEGMENT_COLUMNS = ", ".join(Segment._fields)
+_SEGMENT_UPDATES = ", ".join(f"{name} = excluded.{name}" for name in Segment._fields[3:])
 _ROW_COLUMNS = ", ".join(Row._fields)
 
 
@@ -83,7 +88,7 @@ def row_values(model: type[Record], row: Row, stored: Stored | None) -> tuple[An
     if stored is None:
         return (*row, *_nothing(model))
     record, buckets, durations = stored.record, stored.hidden.buckets, model.durations
-    filterable = [value if (value := record.get(name)) is None or type(value) is kind else None for name, kind in _kinds(model)]
+    filterable = [_typed(record.get(name), kind) for name, kind in _kinds(model)]
     if not durations:
         return (*row, *filterable)
     numbers = [_number(record.get(name)) for name in durations]
@@ -100,16 +105,25 @@ def _nothing(model: type[Record]) -> tuple[None, ...]:
     return (None,) * len(columns_of(model))
 
 
+def _typed(value: Any, kind: type) -> Any:
+    if type(value) is not kind or (isinstance(value, int) and abs(value) > MAX_INTEGER):
+        return None
+    return value
+
+
 def _number(value: Any) -> float | None:
-    return value if type(value) in (int, float) else None
+    if isinstance(value, int | float) and not isinstance(value, bool) and -MAX_INTEGER <= value <= MAX_INTEGER:
+        return value
+    return None
 
 
 class Index:
-    """One index file. Each thread has a connection of its own."""
+    """One index file. Each thread has a connection of its own; they close when the last reader has let go of the index."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.inode = path.stat().st_ino
+        self.memo = Memo()
         self._local = threading.local()
         self._connections: list[sqlite3.Connection] = []
         self._opening = threading.Lock()
@@ -132,6 +146,10 @@ class Index:
             self._connections.clear()
             self._local = threading.local()
 
+    def __del__(self) -> None:
+        if hasattr(self, "_connections"):
+            self.close()
+
     def is_current(self) -> bool:
         """Whether the file is still the one at its path."""
         try:
@@ -151,6 +169,17 @@ class Index:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """All that the calling thread reads within the block is of one moment."""
+        connection = self.connection
+        connection.execute("BEGIN")
+        try:
+            yield
+        finally:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
 
     def segments(self, model: str | None = None) -> list[Segment]:
         """All segments, or a model's."""
@@ -186,7 +215,7 @@ class Index:
 
     def rows(self, query: Query, limit: int) -> list[Row]:
         """The winning lines that match a query, in its order."""
-        where, parameters = conditions(query)
+        where, parameters = conditions(query, leading=self._leading(query))
         direction = "DESC" if query.descending else "ASC"
         sql = (
             f'SELECT {_ROW_COLUMNS} FROM "{query.model.__name__}" WHERE {where} '
@@ -196,16 +225,33 @@ class Index:
 
     def count(self, query: Query) -> int:
         """How many records match filters and window."""
-        where, parameters = conditions(query, paged=False)
+        where, parameters = conditions(query, paged=False, leading=self._leading(query))
         [number] = self.connection.execute(
             f'SELECT COUNT(*) FROM "{query.model.__name__}" WHERE {where}', parameters
         ).fetchone()
         return int(number)
 
+    def _leading(self, query: Query) -> str | None:
+        """The filter whose index is to be used, where there are several; SQLite would take any."""
+        if len(query.filters) < 2:
+            return None
+        fewest, leading = _PROBE_ROWS + 1, None
+        for name, values in query.filters.items():
+            where, parameters = conditions(replace(query, filters={name: values}), paged=False)
+            sql = f'SELECT COUNT(*) FROM (SELECT 1 FROM "{query.model.__name__}" WHERE {where} LIMIT ?)'
+            [found] = self.connection.execute(sql, (*parameters, fewest)).fetchone()
+            if leading is None or found < fewest:
+                fewest, leading = found, name
+        return leading
+
     def other_segments(self, model: str, record_ids: Iterable[str]) -> set[int]:
         """The numbers of all segments that hold lines of ids that have lines in more than one."""
         sql = "SELECT segment FROM spread WHERE model = ? AND id = ?"
         return {number for record_id in record_ids for (number,) in self.connection.execute(sql, (model, record_id))}
+
+    def segments_that_share_ids(self, model: str) -> set[int]:
+        """The numbers of the segments that hold a line of an id that another holds a line of too."""
+        return {number for (number,) in self.connection.execute("SELECT segment FROM spread WHERE model = ?", (model,))}
 
     def last_update(self, segment: Segment) -> int | None:
         """The greatest `updatedAt` (ms) of a segment's records."""
@@ -221,17 +267,19 @@ class Index:
         return not busy
 
 
-def conditions(query: Query, *, paged: bool = True) -> tuple[str, list[Any]]:
-    """The WHERE clause of a query and its parameters."""
+def conditions(query: Query, *, paged: bool = True, leading: str | None = None) -> tuple[str, list[Any]]:
+    """The WHERE clause of a query and its parameters. Where a filter is `leading`, no other's index is used."""
     clauses = ["timestamp IS NOT NULL"]
     parameters: list[Any] = []
     for name, values in query.filters.items():
-        clauses.append(f'"{name}" IN ({", ".join("?" * len(values))})' if len(values) != 1 else f'"{name}" = ?')
+        column = f'"{name}"' if leading in (None, name) else f'+"{name}"'
+        clauses.append(f"{column} IN ({', '.join('?' * len(values))})" if len(values) != 1 else f"{column} = ?")
         parameters += values
-    if query.since is not None:
+    after = query.after.timestamp if paged and query.after is not None else None
+    if query.since is not None and (after is None or query.descending or after < query.since):
         clauses.append("timestamp >= ?")
         parameters.append(to_ms(query.since))
-    if query.until is not None:
+    if query.until is not None and (after is None or not query.descending or after >= query.until):
         clauses.append("timestamp < ?")
         parameters.append(to_ms(query.until))
     if paged and query.after is not None:
@@ -261,7 +309,8 @@ def _upsert_sql(model: type[Record]) -> str:
 def save_segment(connection: sqlite3.Connection, segment: Segment) -> None:
     """Write what is known of a segment."""
     connection.execute(
-        f"INSERT OR REPLACE INTO segments ({_SEGMENT_COLUMNS}) VALUES ({', '.join('?' * len(Segment._fields))})",
+        f"INSERT INTO segments ({_SEGMENT_COLUMNS}) VALUES ({', '.join('?' * len(Segment._fields))}) "
+        f"ON CONFLICT (number) DO UPDATE SET {_SEGMENT_UPDATES}",
         segment,
     )
 
@@ -330,13 +379,13 @@ def _connect(path: Path) -> sqlite3.Connection:
         cached_statements=256,
     )
     try:
+        [version] = connection.execute("PRAGMA user_version").fetchone()
+        if version != SCHEMA_VERSION:
+            raise sqlite3.DatabaseError("the index has another schema")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("PRAGMA secure_delete = ON")
         connection.execute("PRAGMA temp_store = MEMORY")
-        [version] = connection.execute("PRAGMA user_version").fetchone()
-        if version != SCHEMA_VERSION:
-            raise sqlite3.DatabaseError("the index has another schema")
     except BaseException:
         connection.close()
         raise

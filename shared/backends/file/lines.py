@@ -20,6 +20,7 @@ from shared.query import Hidden, Stored, WireRecord
 from shared.timestamps import is_canonical, to_ms
 
 RESERVED = "_"
+MAX_VERSION = 2**53
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -100,17 +101,24 @@ def decode(model: type[Record], line: bytes) -> Line:
     reserved = content.pop(RESERVED, None)
     if not isinstance(reserved, dict) or type(reserved.get("version")) is not int:
         return Line(record_id, 0, *_by_hand(model, content))
+    version = reserved["version"]
+    if not 0 <= version <= MAX_VERSION:
+        raise UnreadableLineError("has a version out of range")
     if len(content) == 1:
-        return Line(record_id, reserved["version"], None, Hidden())
+        return Line(record_id, version, None, Hidden())
     timestamp = content.get("timestamp")
     if not isinstance(timestamp, str) or not is_canonical(timestamp):
         raise UnreadableLineError("has no timestamp in canonical form")
-    return Line(record_id, reserved["version"], content, _hidden(reserved))
+    return Line(record_id, version, *complete(content, reserved))
 
 
-def _hidden(reserved: Mapping[str, Any]) -> Hidden:
+def complete(record: WireRecord, reserved: Mapping[str, Any]) -> tuple[WireRecord, Hidden]:
+    """A record as it is served, and what is hidden beside it; members that someone cut from the line are made up for."""
+    record.setdefault("metadata", {})
+    record.setdefault("createdAt", record["timestamp"])
+    record.setdefault("updatedAt", record["createdAt"])
     buckets = reserved.get("buckets")
-    return Hidden(reserved.get("hash"), reserved.get("privacy"), buckets if isinstance(buckets, dict) else {})
+    return record, Hidden(reserved.get("hash"), reserved.get("privacy"), buckets if isinstance(buckets, dict) else {})
 
 
 def _by_hand(model: type[Record], content: WireRecord) -> tuple[WireRecord, Hidden]:
@@ -124,6 +132,4 @@ def _by_hand(model: type[Record], content: WireRecord) -> tuple[WireRecord, Hidd
         raise UnreadableLineError(f"is no valid {model.__name__}: {', '.join(fields)}") from None
     if "timestamp" not in record:
         raise UnreadableLineError("has no timestamp")
-    record.setdefault("createdAt", record["timestamp"])
-    record.setdefault("updatedAt", record["createdAt"])
-    return record, Hidden(buckets=buckets_of(model, record))
+    return complete(record, {"buckets": buckets_of(model, record)})

@@ -22,24 +22,30 @@ _LONGEST_WAIT = 0.002
 
 
 class DirectoryLock:
-    """Exclusive among all users of the directory."""
+    """Exclusive among all users of the directory. `patience` (seconds) is how long to wait for it."""
 
-    def __init__(self, path: Path) -> None:
-        self.descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
+    def __init__(self, path: Path, patience: float = PATIENCE_SECONDS) -> None:
+        self._path = path
+        self._patience = patience
+        self.descriptor = self._open()
         self._threads = threading.RLock()
         self._depth = 0
+
+    def _open(self) -> int:
+        return os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
 
     def close(self) -> None:
         """Free the descriptor, and with it the lock if it is held."""
         os.close(self.descriptor)
 
     @contextmanager
-    def hold(self, patience: float = PATIENCE_SECONDS) -> Iterator[bool]:
+    def hold(self, patience: float | None = None) -> Iterator[bool]:
         """Hold the lock within the block; holding it twice in one thread is holding it once.
 
         Yields True, or, with a patience of 0 seconds only, False where someone else holds it. Raises UnavailableError
         when patience ends.
         """
+        patience = self._patience if patience is None else patience
         if not self._threads.acquire(timeout=patience) if patience else not self._threads.acquire(blocking=False):
             if patience:
                 raise UnavailableError("The data directory is busy.", code="storage_busy")
@@ -73,7 +79,22 @@ class DirectoryLock:
                 time.sleep(wait)
                 wait = min(wait * 2, _LONGEST_WAIT)
             else:
-                return True
+                if self._is_in_place():
+                    return True
+                self._take_new_file()
+
+    def _is_in_place(self) -> bool:
+        try:
+            return self._path.stat().st_ino == os.fstat(self.descriptor).st_ino
+        except FileNotFoundError:
+            return False
+
+    def _take_new_file(self) -> None:
+        """Someone has put a copy of the directory in its place, lock and all: those who come later know only that one."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        fresh = self._open()
+        os.close(self.descriptor)
+        self.descriptor = fresh
 
     def announce(self, segments: Iterable[str]) -> None:
         """Name the segments about to be changed."""

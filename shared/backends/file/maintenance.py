@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from shared.backends.file import lines
-from shared.backends.file.catchup import catch_up, new_generation, read_lines, set_aside, write_all
+from shared.backends.file.catchup import catch_up, crc_of, new_generation, read_lines, set_aside, write_all
 from shared.backends.file.directory import COMPACTED_SUFFIX, TORN_SUFFIX, Directory
 from shared.backends.file.index import Index, Row, Segment, save_segment
 from shared.backends.file.store import Store
@@ -193,7 +193,7 @@ def purge(store: Store, model: type[Record], record_ids: Sequence[str]) -> int:
     segments = [s for s in index.segments(model.__name__) if s.number in numbers or s.unreadable]
     with _changing(directory, [segment.name for segment in segments]):
         directory.disk.sync(directory.lock.descriptor)
-        _blank_segments(directory, segments, ids, {(row.segment, row.offset) for row in rows})
+        _blank_segments(directory, segments, ids, rows)
         _blank_torn(directory, model.__name__, ids)
         blanked = [_as_blanked(directory, segment, rows) for segment in segments]
         with index.transaction() as connection:
@@ -204,6 +204,7 @@ def purge(store: Store, model: type[Record], record_ids: Sequence[str]) -> int:
             connection.executemany("DELETE FROM spread WHERE model = ? AND id = ?", [(model.__name__, i) for (i,) in gone])
             _count_gone(connection, [row.segment for row in rows if row.timestamp is not None])
     store.cache.clear()
+    index.memo.clear()
     store.forget_segments([segment.number for segment in segments])
     for _ in range(_LOG_ATTEMPTS):
         if index.empty_log():
@@ -215,15 +216,18 @@ def _count_gone(connection: sqlite3.Connection, numbers: Iterable[int]) -> None:
     connection.executemany("UPDATE segments SET live = live - 1 WHERE number = ?", [(number,) for number in numbers])
 
 
-def _blank_segments(directory: Directory, segments: Sequence[Segment], ids: set[str], winning: set[tuple[int, int]]) -> None:
+def _blank_segments(directory: Directory, segments: Sequence[Segment], ids: set[str], rows: Sequence[Row]) -> None:
     """Blank in three steps that last one after the other, so that a purge cut short brings nothing back and alters nothing.
 
     Superseded lines go first; then those that win lose the byte that makes them JSON; then the rest of them.
     """
+    winning = {(row.segment, row.offset) for row in rows}
     winners: list[tuple[Path, list[_Span]]] = []
     for segment in segments:
         path = directory.segment_path(segment.model, segment.day)
-        spans = _spans(path, segment.size, ids)
+        own = [row for row in rows if row.segment == segment.number]
+        has_others = segment.dead_bytes or segment.unreadable
+        spans = _spans(path, segment.size, ids) if has_others else _spans_of_rows(path, own)
         winners.append((path, [span for span in spans if (segment.number, span.offset) in winning]))
         _blank(directory, path, [span for span in spans if (segment.number, span.offset) not in winning])
     for path, spans in winners:
@@ -248,10 +252,18 @@ class _Span(NamedTuple):
 def _spans(path: Path, size: int, ids: set[str]) -> list[_Span]:
     """The lines of the ids."""
     return [
-        _Span(offset, len(line) - 1, max(1, line.find(b"{") + 1))
-        for offset, line in read_lines(path, 0, size)
-        if not lines.is_blank(line) and _belongs(line, ids)
+        _span(offset, line) for offset, line in read_lines(path, 0, size) if not lines.is_blank(line) and _belongs(line, ids)
     ]
+
+
+def _spans_of_rows(path: Path, rows: Iterable[Row]) -> list[_Span]:
+    """The lines that rows point at: all there are of their ids in a segment of which no byte is dead."""
+    with path.open("rb") as file:
+        return [_span(row.offset, os.pread(file.fileno(), row.length, row.offset)) for row in rows]
+
+
+def _span(offset: int, line: bytes) -> _Span:
+    return _Span(offset, len(line) - 1, max(1, line.find(b"{") + 1))
 
 
 def _blank(directory: Directory, path: Path, spans: Sequence[_Span]) -> None:
@@ -268,9 +280,7 @@ def _blank(directory: Directory, path: Path, spans: Sequence[_Span]) -> None:
 
 def _as_blanked(directory: Directory, segment: Segment, rows: Iterable[Row]) -> Segment:
     path = directory.segment_path(segment.model, segment.day)
-    modified_ns, crc = path.stat().st_mtime_ns, 0
-    for _, line in read_lines(path, 0, segment.size):
-        crc = zlib.crc32(line, crc)
+    modified_ns, crc = path.stat().st_mtime_ns, crc_of(path, segment.size) or 0
     blanked = sum(row.length for row in rows if row.segment == segment.number and row.timestamp is not None)
     return segment._replace(modified_ns=modified_ns, crc=crc, dead_bytes=segment.dead_bytes + blanked, updated=None)
 

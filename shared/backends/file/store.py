@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 _OPEN_SEGMENTS = 128
 _ATTEMPTS = 4
-"""How often a read looks again for the same segment's sake."""
+"""How often a read looks again for the same segment's sake; the last time with an index built anew."""
 _MANY_SEGMENTS = 128
 _CHEAP_LOOK_SECONDS = 0.0005
 _LOOK_SHARE = 20
@@ -99,17 +99,32 @@ class Store:
         return self.reading(query.model, look)
 
     def reading(self, model: type[Record], look: Callable[[Index], T]) -> T:
-        """The answer of `look`, over an index that follows the segments; again where rows and lines differ."""
+        """The answer of `look`, over an index that follows the segments of a model; again where rows and lines differ."""
+        return self._answer([model], look)
+
+    def reading_all(self, look: Callable[[Index], T]) -> T:
+        """The answer of `look`, over an index that follows the segments of every model."""
+        return self._answer(MODELS.values(), look)
+
+    def check(self) -> None:
+        """Return when the index answers."""
+        self._answer([], lambda index: index.segment_by_number(0))
+
+    def _answer(self, models: Iterable[type[Record]], look: Callable[[Index], T]) -> T:
         attempts: Counter[str | None] = Counter()
-        while max(attempts.values(), default=0) < _ATTEMPTS:
+        while max(attempts.values(), default=0) <= _ATTEMPTS:
             try:
                 index = self.index()
-                self._freshen(index, model)
+                for model in models:
+                    self._freshen(index, model)
                 return look(index)
             except _MismatchError as mismatch:
                 place = None if mismatch.segment is None else mismatch.segment.day
                 attempts[place] += 1
-                self._repair(model, mismatch.segment, thorough=attempts[place] > 1)
+                if attempts[place] < _ATTEMPTS:
+                    self._repair(models, mismatch.segment, thorough=attempts[place] > 1)
+                else:
+                    self.rebuild("it does not lead to the lines")
             except sqlite3.DatabaseError as error:
                 if not index_is_broken(error):
                     raise
@@ -201,12 +216,13 @@ class Store:
             return False
         return (segment.inode, segment.size, segment.modified_ns) == (status.st_ino, status.st_size, status.st_mtime_ns)
 
-    def _repair(self, model: type[Record], segment: Segment | None, *, thorough: bool) -> None:
+    def _repair(self, models: Iterable[type[Record]], segment: Segment | None, *, thorough: bool) -> None:
         self.forget_segments(None if segment is None else [segment.number])
         if thorough:
             with self.directory.lock.hold():
                 suspects = [] if segment is None else [segment.day]
-                catch_up(self.directory, self.index(), model, suspects)
+                for model in models:
+                    catch_up(self.directory, self.index(), model, suspects)
             self.forget_segments()
 
     def _freshen(self, index: Index, model: type[Record]) -> None:
@@ -250,9 +266,7 @@ def _content(model: type[Record], row: Row, line: bytes) -> tuple[WireRecord | N
         content = lines.decode(model, line)
         return content.record, content.hidden
     record: WireRecord = from_json(line)
-    reserved = record.pop(lines.RESERVED)
-    buckets = reserved.get("buckets")
-    return record, Hidden(reserved.get("hash"), reserved.get("privacy"), buckets if isinstance(buckets, dict) else {})
+    return lines.complete(record, record.pop(lines.RESERVED))
 
 
 def within_bytes(rows: list[Row], most: int) -> list[Row]:

@@ -131,7 +131,7 @@ class Writer:
         [job] = jobs
         self._close_descriptors()
         try:
-            job.result = job.work(None)
+            job.result = self._mending(lambda: job.work(None))
         finally:
             self._store.forget_segments()
 
