@@ -18,6 +18,7 @@ import azure.functions as func
 from shared import jsontext
 from shared.api.bodies import BodyFormat
 from shared.api.problems import MEDIA_TYPE, problem_document, problem_headers
+from shared.charges import start_charge
 from shared.errors import ConfigurationError, DeadlineError, Detail, InvalidError, ServiceError, UnavailableError
 from shared.service import DatabaseService
 from shared.timing import set_deadline
@@ -25,6 +26,8 @@ from shared.timing import set_deadline
 logger = logging.getLogger(__name__)
 
 REQUEST_ID_HEADER = "x-request-id"
+CHARGE_HEADER = "x-request-charge"
+"""What the request cost the database in its own units, where it counts any."""
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _PLATFORM_PARAMETERS = frozenset({"code", "clientId"})
 _MISCONFIGURED_RETRY_SECONDS = 30.0
@@ -73,11 +76,12 @@ def endpoint(
         async def function(req: func.HttpRequest) -> func.HttpResponse:
             started = time.monotonic()
             request_id = _request_id(req.headers.get(REQUEST_ID_HEADER))
+            charge = start_charge()
             answer = await _answer(service, handler, req, request_id, body, parameters)
             milliseconds = (time.monotonic() - started) * 1000
             service.latency.observe(name, milliseconds)
             _log_request(name, answer.status, milliseconds, request_id)
-            return _response(answer, request_id, milliseconds)
+            return _response(answer, request_id, milliseconds, charge.units)
 
         function.__name__ = function.__qualname__ = name
         function.__module__ = handler.__module__
@@ -134,9 +138,10 @@ def _request_id(sent: str | None) -> str:
     return sent if sent is not None and _REQUEST_ID.fullmatch(sent) else str(uuid.uuid4())
 
 
-def _response(answer: Answer, request_id: str, milliseconds: float) -> func.HttpResponse:
+def _response(answer: Answer, request_id: str, milliseconds: float, charge: float) -> func.HttpResponse:
     headers = {
         **_FIXED_HEADERS,
+        **({CHARGE_HEADER: f"{charge:.2f}"} if charge else {}),
         REQUEST_ID_HEADER: request_id,
         "server-timing": f"total;dur={milliseconds:.3f}",
         **answer.headers,

@@ -4,12 +4,21 @@ from importlib import import_module
 
 from shared.backends.base import Backend
 from shared.config import Settings
+from shared.errors import ConfigurationError
 
-_FACTORIES = {"file": "shared.backends.file.backend"}
+_FACTORIES = {"file": "shared.backends.file.backend", "cosmosdb": "shared.backends.cosmosdb.backend"}
 
 
 def create_backend(settings: Settings) -> Backend:
-    """The backend of `DATABASE_TYPE`, not yet connected."""
-    module = import_module(_FACTORIES[settings.database_type])
+    """The backend of `DATABASE_TYPE`, not yet connected. Raises ConfigurationError where its driver is not installed."""
+    try:
+        module = import_module(_FACTORIES[settings.database_type])
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("shared"):
+            raise
+        raise ConfigurationError(
+            f"DATABASE_TYPE is {settings.database_type!r}; its driver is not installed ({error.name}), "
+            "run: pip install -r requirements.txt"
+        ) from error
     backend: Backend = module.from_settings(settings)
     return backend

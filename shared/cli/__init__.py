@@ -4,11 +4,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from shared.cli import serve
+from shared.cli import cosmos, serve
 from shared.cli.errors import CommandError
 from shared.errors import ConfigurationError
 
-COMMANDS = (serve,)
+COMMANDS = (serve, cosmos)
 INTERRUPTED = 130
 
 

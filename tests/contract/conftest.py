@@ -1,17 +1,41 @@
 """One fixture with a parameter per backend: every test here runs unchanged on each."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from importlib import import_module
+from typing import Any
 
 import pytest
 
 from shared.backends.base import Backend
+from tests.contract.gaps import gap_of
 from tests.contract.stores import STORES, Store
+from tests.servers.cosmium import require, running
 from tests.support.records import make
+
+
+@pytest.fixture(scope="session")
+def cosmos_account() -> Iterator[Any]:
+    """One strict double of Cosmos DB for all tests of a session: two physical partitions, a database for each test."""
+    pytest.importorskip("azure.cosmos")
+    double = import_module("tests.servers.cosmos.running")
+    with double.running(double.new_account(physical=2)) as account:
+        yield account
+
+
+@pytest.fixture(scope="session")
+def cosmium() -> Iterator[str]:
+    """The connection string of an independent server of the Cosmos DB API."""
+    require()
+    with running() as connection_string:
+        yield connection_string
 
 
 @pytest.fixture(params=STORES)
 async def store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
     """An empty database."""
+    gap = gap_of(request.param, request.node)
+    if gap is not None:
+        pytest.skip(gap)
     async with STORES[request.param](request) as settings:
         yield Store(settings)
 

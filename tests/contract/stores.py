@@ -1,8 +1,11 @@
 """The databases under test. A backend joins the contract with one entry in `STORES`."""
 
+import os
+import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -35,7 +38,35 @@ async def _file(request: pytest.FixtureRequest) -> AsyncIterator[Settings]:
     yield Settings(database_type="file", database_data_dir=folder / "data")
 
 
+@asynccontextmanager
+async def _cosmosdb(request: pytest.FixtureRequest) -> AsyncIterator[Settings]:
+    account = request.getfixturevalue("cosmos_account")
+    with account.database() as name:
+        yield Settings(database_type="cosmosdb", database_connection_string=account.connection_string, database_name=name)
+
+
+@asynccontextmanager
+async def _cosmium(request: pytest.FixtureRequest) -> AsyncIterator[Settings]:
+    connection_string: str = request.getfixturevalue("cosmium")
+    yield Settings(
+        database_type="cosmosdb", database_connection_string=connection_string, database_name=f"test-{uuid.uuid4().hex[:12]}"
+    )
+
+
+@asynccontextmanager
+async def _cosmos_account(_: pytest.FixtureRequest) -> AsyncIterator[Settings]:
+    endpoint, key = os.environ["COSMOS_TEST_ENDPOINT"], os.environ["COSMOS_TEST_KEY"]
+    name = f"test-{uuid.uuid4().hex[:12]}"
+    connection_string = f"AccountEndpoint={endpoint};AccountKey={key};"
+    yield Settings(database_type="cosmosdb", database_connection_string=connection_string, database_name=name)
+    async with import_module("azure.cosmos.aio").CosmosClient(endpoint, key, enable_endpoint_discovery=False) as client:
+        await client.delete_database(name)
+
+
 STORES: Mapping[str, Callable[[pytest.FixtureRequest], AbstractAsyncContextManager[Settings]]] = {
     "file": _file,
+    "cosmosdb": _cosmosdb,
+    "cosmium": _cosmium,
+    **({"cosmos-account": _cosmos_account} if "COSMOS_TEST_ENDPOINT" in os.environ else {}),
 }
 """By database type: gives the settings of an empty database for one test, and removes it afterwards."""

@@ -4,8 +4,9 @@ Each host runs once, on its own files, for all tests; so tests look at records t
 """
 
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from importlib import import_module
 from itertools import count
 from pathlib import Path
 
@@ -30,6 +31,7 @@ def environment(folder: Path) -> dict[str, str]:
     scope="session",
     params=[
         "http",
+        "cosmosdb",
         pytest.param("worker", marks=needs_worker),
         pytest.param("func", marks=pytest.mark.skipif(core_tools() is None, reason="Core Tools are not on the path")),
     ],
@@ -37,13 +39,23 @@ def environment(folder: Path) -> dict[str, str]:
 def host(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Connect]:
     """A running service and how to reach it."""
     folder = tmp_path_factory.mktemp(request.param)
-    yield from {"http": over_http, "worker": over_worker, "func": over_func}[request.param](folder)
+    yield from {"http": over_http, "cosmosdb": over_cosmosdb, "worker": over_worker, "func": over_func}[request.param](folder)
 
 
-def over_http(folder: Path) -> Iterator[Connect]:
+def over_http(folder: Path, settings: Mapping[str, str] | None = None) -> Iterator[Connect]:
     log = folder / "serve.log"
-    with Serve(REPOSITORY, state=folder / "state", log=log, environment=environment(folder)) as serve:
+    variables = {**environment(folder), **(settings or {})}
+    with Serve(REPOSITORY, state=folder / "state", log=log, environment=variables) as serve:
         yield lambda: HttpClient(serve.url)
+
+
+def over_cosmosdb(folder: Path) -> Iterator[Connect]:
+    """The same host on Cosmos DB: the real driver, over HTTP, to the strict double."""
+    pytest.importorskip("azure.cosmos")
+    double = import_module("tests.servers.cosmos.running")
+    with double.running(double.new_account(physical=2)) as account:
+        settings = {"DATABASE_TYPE": "cosmosdb", "DATABASE_CONNECTION_STRING": account.connection_string}
+        yield from over_http(folder, settings)
 
 
 def over_worker(folder: Path) -> Iterator[Connect]:

@@ -1,7 +1,7 @@
 """The one client of a process: opened on first use, watched by hooks in the driver's own pipeline, and its containers.
 
-What the driver would do by itself is off: it sends again after dropped connections, timeouts and 429, and aiohttp sends
-PUT and DELETE twice when a kept connection drops; all of it hides what the service was asked.
+What the driver would send again by itself, after dropped connections, timeouts and 429, is off: it hides what the service
+was asked.
 """
 
 import asyncio
@@ -10,10 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-import aiohttp
-from aiohttp.client_exceptions import ClientConnectorError, ClientOSError, ServerDisconnectedError
 from azure.core.pipeline import PipelineRequest, PipelineResponse
-from azure.core.pipeline.transport import AioHttpTransport
 from azure.cosmos import PartitionKey
 from azure.cosmos.aio import ContainerProxy, CosmosClient
 from azure.cosmos.documents import ConnectionPolicy
@@ -40,20 +37,6 @@ _READ_TIMEOUT_SECONDS = 20.0
 _CONNECT_TIMEOUT_SECONDS = 5.0
 _NO_THROTTLE_RETRIES = -1
 """Zero would mean the driver's default of nine."""
-
-
-class _DroppedError(aiohttp.ClientConnectionError):
-    """A connection dropped; of a class that aiohttp does not answer by sending the request again."""
-
-
-async def _sent_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-    """Middleware that leaves what to do about a dropped connection to us; a failed connect sent nothing."""
-    try:
-        return await handler(request)
-    except ClientConnectorError:
-        raise
-    except (ClientOSError, ServerDisconnectedError) as error:
-        raise _DroppedError("the connection dropped") from error
 
 
 class Connection:
@@ -106,15 +89,14 @@ class Connection:
     def _make_client(self, credential: Any) -> CosmosClient:
         policy = ConnectionPolicy()
         policy.EnableEndpointDiscovery = False
-        session = aiohttp.ClientSession(
-            middlewares=(_sent_once,), trust_env=True, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()
-        )
+        from shared.backends.cosmosdb.transport import make_transport  # noqa: PLC0415 - aiohttp loads certificates: 150 ms
+
         return CosmosClient(
             self._access.endpoint,
             credential,
             consistency_level="Session",
             connection_policy=policy,
-            transport=AioHttpTransport(session=session),
+            transport=make_transport(),
             retry_total=0,
             retry_connect=0,
             retry_read=0,
@@ -163,8 +145,9 @@ class Connection:
 
     async def _checked(self, model: type[Record], name: str) -> ContainerProxy:
         proxy = self._proxy(name)
+        properties: dict[str, Any]
         try:
-            properties = (await self.caller.call(lambda: proxy.read())).value
+            properties = (await self.caller.call(proxy.read)).value
         except RefusalError as error:
             if error.status != 404:
                 raise

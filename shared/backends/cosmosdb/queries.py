@@ -8,7 +8,7 @@ from shared.backends.cosmosdb.definitions import MAIN_FILTERS
 from shared.query import Aggregation, Key, Query, Value
 from shared.timestamps import shift
 
-_SLICE_DAYS = (1, 8, 64)
+_SLICE_DAYS = (1, 30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,5 +141,3 @@ def among_ids_statement(key: str, ids: list[str], columns: str) -> Statement:
     made = Conditions()
     made.terms += [f"c.pk = {made.value(key)}", made.among("c.id", ids)]
     return made.statement(columns)
-
-

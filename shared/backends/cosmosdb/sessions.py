@@ -1,7 +1,8 @@
 """Session tokens: what this process has written, so that its reads see it.
 
-The driver keeps the tokens of point writes, not those of batches; here every answer's token is kept and given to the reads
-that depend on it. https://learn.microsoft.com/azure/cosmos-db/nosql/how-to-manage-consistency#utilize-session-tokens
+The driver keeps no token of a batch, and mixes up those of several containers where writes answer without the item; so
+every answer's token is kept here, and the reads that depend on it are given it in place of the driver's.
+https://learn.microsoft.com/azure/cosmos-db/nosql/how-to-manage-consistency#utilize-session-tokens
 """
 
 from collections.abc import Mapping
@@ -9,6 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 _HEADER = "x-ms-session-token"
+_PARTITION_HEADER = "x-ms-documentdb-partitionkeyrangeid"
 _QUERY_TYPE = "application/query+json"
 
 Progress = tuple[int, int, str]
@@ -31,15 +33,17 @@ class SessionTokens:
                 known[name] = max(known.get(name, progress), progress)
 
     def attach(self, request: Any) -> None:
-        """Give a read the furthest tokens: those of the partitions it names, or all of its container's."""
+        """Give a read the furthest token of the physical partition it names, or of every one of its container."""
         container = _container_of(request.url)
-        is_read = request.method == "GET" or request.headers.get("Content-Type") == _QUERY_TYPE
-        known = self._known.get(container or "")
-        if not is_read or not known or "x-ms-cosmos-is-query-plan-request" in request.headers:
+        if container is None:
             return
-        named = _parse(request.headers.get(_HEADER, ""))
-        wanted = {name: max(known.get(name, progress), progress) for name, progress in named.items()} or known
-        request.headers[_HEADER] = ",".join(f"{name}:{text}" for name, (_, _, text) in wanted.items())
+        request.headers.pop(_HEADER, None)
+        is_read = request.method == "GET" or request.headers.get("Content-Type") == _QUERY_TYPE
+        known = self._known.get(container)
+        if is_read and known:
+            named = request.headers.get(_PARTITION_HEADER)
+            wanted = {named: known[named]} if named in known else known
+            request.headers[_HEADER] = ",".join(f"{name}:{text}" for name, (_, _, text) in wanted.items())
 
 
 def _container_of(url: str) -> str | None:

@@ -237,8 +237,20 @@ class Store:
             self._next_look[name] = time.monotonic() + seconds * _LOOK_SHARE
         if not follows:
             with self.directory.lock.hold(patience=0) as held:
-                if held and catch_up(self.directory, index, model):
-                    self.forget_segments()
+                if held:
+                    self._catch_up_if_possible(index, model)
+
+    def _catch_up_if_possible(self, index: Index, model: type[Record]) -> None:
+        """What is acknowledged is in the index already: a disk that takes no changes keeps nobody from reading that."""
+        try:
+            if catch_up(self.directory, index, model):
+                self.forget_segments()
+        except OSError as error:
+            logger.warning("reads go on without catching up", extra={"cause": error.strerror, "errno": error.errno})
+        except sqlite3.DatabaseError as error:
+            if index_is_broken(error):
+                raise
+            logger.warning("reads go on without catching up", extra={"cause": str(error)})
 
     def _follows(self, index: Index, model: str) -> bool:
         known: dict[str, Segment] | None = None
