@@ -8,18 +8,18 @@ import re
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from typing import Literal, cast, get_args
 
-from shared.privacy.forms import many
+from shared.privacy.forms import compiled, many
 
 Mode = Literal["truncate", "hash", "drop", "full"]
 
 _MAX_ADDRESS = 80
 _MAX_LISTED = 256
-_IPV4 = re.compile(r"(\d{1,3}(?:\.\d{1,3}){3})(?::\d{1,5})?", re.ASCII)
-_BRACKETED = re.compile(r"\[([^\[\]]*)\](?::\d{1,5})?", re.ASCII)
-_HASHED = re.compile(r"ip-[0-9a-f]{16}")
+_IPV4 = r"(\d{1,3}(?:\.\d{1,3}){3})(?::\d{1,5})?"
+_BRACKETED = r"\[([^\[\]]*)\](?::\d{1,5})?"
+_HASHED = r"ip-[0-9a-f]{16}"
 _QUOTED = '"' + many(r'[^"\\]++', r"\\.", least=0) + '"?+'
-_PAIR = re.compile(rf'[^;"]*+(?:{_QUOTED}[^;"]*+)*+', re.DOTALL)
-_ELEMENT = re.compile(rf'[^,"]*+(?:{_QUOTED}[^,"]*+)*+', re.DOTALL)
+_PAIR = rf'[^;"]*+(?:{_QUOTED}[^;"]*+)*+'
+_ELEMENT = rf'[^,"]*+(?:{_QUOTED}[^,"]*+)*+'
 _LOWEST_80_BITS = (1 << 80) - 1
 
 
@@ -36,9 +36,9 @@ def parse_address(text: str) -> IPv4Address | IPv6Address | None:
     if len(text) > _MAX_ADDRESS:
         return None
     try:
-        if (match := _IPV4.fullmatch(text)) is not None:
+        if (match := compiled(_IPV4).fullmatch(text)) is not None:
             return IPv4Address(match[1])
-        if (match := _BRACKETED.fullmatch(text)) is not None:
+        if (match := compiled(_BRACKETED).fullmatch(text)) is not None:
             text = match[1]
         address = IPv6Address(text.partition("%")[0])
     except AddressValueError:
@@ -71,7 +71,7 @@ class Anonymiser:
         """What is stored of one address; None when that is nothing. What the hash mode made stays as it is."""
         if self._mode == "drop":
             return None
-        if _HASHED.fullmatch(text.strip()):
+        if compiled(_HASHED).fullmatch(text.strip()):
             return text.strip()
         address = parse_address(text)
         if address is None:
@@ -113,7 +113,8 @@ def _network(address: IPv4Address | IPv6Address) -> str:
     return str(IPv6Address(int(address) & ~_LOWEST_80_BITS))
 
 
-def _split(part: re.Pattern[str], text: str) -> list[str]:
+def _split(expression: str, text: str) -> list[str]:
+    part = compiled(expression, re.DOTALL)
     parts: list[str] = []
     position = 0
     while position <= len(text) and len(parts) < _MAX_LISTED:

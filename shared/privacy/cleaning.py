@@ -9,6 +9,7 @@ from typing import Any
 
 from shared.privacy.addresses import Anonymiser, check_mode, parse_address
 from shared.privacy.documents import read_document
+from shared.privacy.headers import are_pairs, kinds_in_pairs, kinds_in_raw
 from shared.privacy.names import NameKind, kind_of
 from shared.privacy.redaction import REDACTED, redact
 
@@ -108,8 +109,22 @@ class _Walk:
         if isinstance(value, dict):
             return self.members(value)
         if isinstance(value, list):
-            return [self._value(item) for item in value]
+            return self._items(value)
         return value
+
+    def _items(self, items: list[Any]) -> list[Any]:
+        if are_pairs(items):
+            return [self._listed(pair, kinds_in_pairs(pair)) for pair in items]
+        return self._listed(items, kinds_in_raw(items))
+
+    def _listed(self, items: list[Any], kinds: Mapping[int, NameKind]) -> list[Any]:
+        """The items under what names beside them say. What is not stored leaves an empty string: others keep their places."""
+        if not kinds:
+            return [self._value(item) for item in items]
+        cleaned = [
+            self._marked(kinds[place], item) if place in kinds else self._value(item) for place, item in enumerate(items)
+        ]
+        return ["" if item is _NOTHING else item for item in cleaned]
 
     def _text(self, text: str) -> str:
         if text.startswith(("{", "[")) and (document := read_document(text)) is not None:

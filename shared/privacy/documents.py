@@ -1,11 +1,12 @@
 """JSON documents that stand in strings: read when they can be written back character for character, else left as text."""
 
 import json
-import re
 from dataclasses import dataclass
 from typing import Any
 
-_INDENT = re.compile(r"[\[{]\r?\n( {1,8}|\t)(?=\S)")
+from shared.privacy.forms import compiled
+
+_INDENT = r"[\[{]\r?\n( {1,8}|\t)(?=\S)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,7 @@ def read_document(text: str) -> Document | None:
     """The object or array that the text is, or None where there is none or writing it again would change a character."""
     if not (text.startswith(("{", "[")) and text.endswith(("}", "]"))):
         return None
-    indent = _INDENT.match(text)
+    indent = compiled(_INDENT).match(text)
     spaced = '": ' in text or ("," in text and ", " in text and '":' not in text)
     encoder = json.JSONEncoder(
         ensure_ascii=text.isascii(),

@@ -2,16 +2,16 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import cache
+from typing import NamedTuple
 
 from shared.privacy.names import COMPOUNDS, PARAMETERS, PASSWORDS, WORDS, alternation
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(NamedTuple):
     """One form of secret.
 
-    What is redacted is the last group of `pattern` that took part, or the whole match where there is no group.
+    What is redacted is the last group of `expression` that took part, or the whole match where there is no group.
 
     A rule with `names` says what follows the name of a secret in lower-case text; it is tried behind every name of those
     classes where the next character is one of `hints`. Any other rule is tried on the text as it is (`folded`: in lower
@@ -23,7 +23,7 @@ class Rule:
 
     name: str
     source: str
-    pattern: re.Pattern[str]
+    expression: str
     hints: tuple[str, ...]
     names: tuple["NameClass", ...] = ()
     folded: bool = False
@@ -32,10 +32,24 @@ class Rule:
     trim: str = ""
     quoted: bool = False
 
+    @property
+    def pattern(self) -> re.Pattern[str]:
+        """The expression compiled, on first use: most rules are never tried in the life of a process."""
+        return compiled(self.expression)
 
-def pattern(*parts: str) -> re.Pattern[str]:
-    """Of ASCII classes only, so that a word character and a digit are what the sources mean."""
-    return re.compile("".join(parts), re.ASCII)
+
+@cache
+def compiled(expression: str, flags: int = re.ASCII) -> re.Pattern[str]:
+    """Of ASCII classes only, so that a word character and a digit are what the sources mean.
+
+    Kept for good, so meant for the expressions of this package, and compiled on first use, so that an import stays cheap.
+    """
+    return re.compile(expression, flags)
+
+
+def pattern(*parts: str) -> str:
+    """One expression of its parts."""
+    return "".join(parts)
 
 
 def many(*alternatives: str, least: int = 1) -> str:
@@ -46,14 +60,13 @@ def many(*alternatives: str, least: int = 1) -> str:
     return f"(?:{'|'.join(alternatives)}|(?!)){'++' if least else '*+'}"
 
 
-def starting(start: str, *rest: str) -> re.Pattern[str]:
+def starting(start: str, *rest: str) -> str:
     """A token that starts with `start`, of fixed width, where no letter or digit stands before it but that of an escape."""
     escapes = "|".join(f"(?<={escape}{start})" for escape in (r"\\[nrtbf]", r"\\u[0-9A-Fa-f]{4}"))
     return pattern(start, f"(?:(?<![A-Za-z0-9]{start})|{escapes})", *rest)
 
 
-@dataclass(frozen=True, slots=True)
-class NameClass:
+class NameClass(NamedTuple):
     """Names that are read alike: an expression for their ends, and literals of which each holds one."""
 
     ends: str
@@ -91,6 +104,8 @@ URL_SPACE = r"[ \t+]"
 SEPARATOR = r"(?:\?|&(?:amp;)?|#|\\u0026)"
 VALUE = r"""[^\s&;,"'<>`\\]"""
 PARAMETER_VALUE = r"""([^\s&"'<>`\\#]++)"""
+COOKIE_NAME = r"""[^\s=;,"'<>\\()]{1,256}+"""
+COOKIE_VALUE = r"""[^\s;&,"'<>\\()]"""
 QUOTABLE = r"[\w$/+!#%^*@~.-]"
 LINE = many(
     r"""[^\r\n"'\\=]++""",

@@ -3,9 +3,10 @@
 import re
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
+from functools import cache
 from operator import itemgetter
 
-from shared.privacy.forms import ANY, NameClass, Rule
+from shared.privacy.forms import ANY, NameClass, Rule, compiled
 from shared.privacy.names import shared_starts
 from shared.privacy.rules import RULES
 
@@ -18,20 +19,10 @@ _MARKS = ("=", ":", "%", "</", "form-data")
 """No name stands before a value, and no URL holds a credential, without one of these."""
 _FOLDED = tuple(rule for rule in RULES if rule.folded)
 _PLAIN = tuple(rule for rule in RULES if not (rule.names or rule.folded))
-_PLAIN_HINT = re.compile(shared_starts(map(re.escape, hint) for rule in _PLAIN for hint in rule.hints))
 _MAX_ENCODINGS = 3
 _MAX_ROUNDS = 3
 """A secret that stood right against another is only seen once that one is gone."""
-_ESCAPE = re.compile("%(?:09|0[AaDd]|2[0-9A-Fa-f]|3[A-Fa-f]|40|5[B-Fb-f]|60|7[B-Eb-e])")
-_ESCAPES = tuple(
-    dict.fromkeys(
-        (escape, chr(code))
-        for code in sorted(range(128), key=lambda code: code == ord("%"))
-        for escape in (f"%{code:02X}", f"%{code:02x}")
-        if _ESCAPE.fullmatch(escape)
-    )
-)
-"""The punctuation that names and values stand between; `%25` last, so that one encoding is undone at a time."""
+_ESCAPE = "%(?:09|0[AaDd]|2[0-9A-Fa-f]|3[A-Fa-f]|40|5[B-Fb-f]|60|7[B-Eb-e])"
 
 
 class _NamedRules:
@@ -41,12 +32,14 @@ class _NamedRules:
         self.hints = names.hints
         self._rules: dict[int, Rule] = {}
         self._quotes: dict[int, int] = {}
+        self._last: dict[int, int] = {}
         parts: list[str] = []
         group = 1
         for rule in rules:
             self._rules[group] = rule
+            self._last[group] = group + rule.pattern.groups
             self._quotes[group] = group + rule.pattern.groupindex.get("quote", 0)
-            distinct = re.sub(r"\(\?P([<=])", rf"(?P\1rule{group}", rule.pattern.pattern)
+            distinct = re.sub(r"\(\?P([<=])", rf"(?P\1rule{group}", rule.expression)
             parts.append(f"(?=[{re.escape(''.join(rule.hints))}])({distinct})")
             group += 1 + rule.pattern.groups
         self._pattern = re.compile(f"{names.ends}(?:{'|'.join(parts)})", re.ASCII)
@@ -58,7 +51,7 @@ class _NamedRules:
             if match.start() < position or outer is None:
                 continue
             rule = self._rules[outer]
-            group = outer + rule.pattern.groups
+            group = self._last[outer]
             while match.start(group) < 0:
                 group -= 1
             span = _span(rule, text, match.start(group), match.end(group), match[self._quotes[outer]] if rule.quoted else "")
@@ -67,7 +60,22 @@ class _NamedRules:
                 yield span
 
 
-_NAMED = tuple(_NamedRules(names, [rule for rule in RULES if names in rule.names]) for names in ANY)
+@cache
+def _named() -> tuple[_NamedRules, ...]:
+    return tuple(_NamedRules(names, [rule for rule in RULES if names in rule.names]) for names in ANY)
+
+
+@cache
+def _plain_hint() -> re.Pattern[str]:
+    return re.compile(shared_starts(map(re.escape, hint) for rule in _PLAIN for hint in rule.hints))
+
+
+@cache
+def _escapes() -> tuple[tuple[str, str], ...]:
+    """The punctuation that names and values stand between; `%25` last, so that one encoding is undone at a time."""
+    codes = sorted(range(128), key=lambda code: code == ord("%"))
+    escapes = ((escape, chr(code)) for code in codes for escape in (f"%{code:02X}", f"%{code:02x}"))
+    return tuple(dict.fromkeys(pair for pair in escapes if compiled(_ESCAPE).fullmatch(pair[0])))
 
 
 def redact(text: str) -> tuple[str, int]:
@@ -86,13 +94,13 @@ def _spans(text: str, encodings: int) -> list[_Span]:
     spans: list[_Span] = []
     if _holds(text, _MARKS):
         folded = _fold(text)
-        for named in _NAMED:
+        for named in _named():
             if _holds(folded, named.hints):
                 spans.extend(named.find(folded))
         for rule in _FOLDED:
             if _holds(folded, rule.hints):
                 spans.extend(_find(rule, folded))
-    if _PLAIN_HINT.search(text) is not None:
+    if _plain_hint().search(text) is not None:
         for rule in _PLAIN:
             if _holds(text, rule.hints):
                 spans.extend(_find(rule, text))
@@ -104,12 +112,12 @@ def _spans(text: str, encodings: int) -> list[_Span]:
 def _encoded_spans(text: str, encodings: int) -> Iterator[_Span]:
     """What is secret once percent-encoding is undone, in places of the text as it is."""
     decoded = text
-    for escape, character in _ESCAPES:
+    for escape, character in _escapes():
         decoded = decoded.replace(escape, character)
     spans = _spans(decoded, encodings - 1) if len(decoded) < len(text) else []
     if not spans:
         return
-    escapes = [match.start() - 2 * index for index, match in enumerate(_ESCAPE.finditer(text))]
+    escapes = [match.start() - 2 * index for index, match in enumerate(compiled(_ESCAPE).finditer(text))]
     for start, negative_end, replacement in spans:
         end = -negative_end
         encoded = replacement.replace("\\", "%5C").replace('"', "%22").replace("'", "%27")

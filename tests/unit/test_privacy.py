@@ -192,6 +192,59 @@ def test_pairs_of_name_and_value_are_read_as_members() -> None:
     assert cleaned.redactions == 1
 
 
+@pytest.mark.parametrize(
+    ("headers", "stored", "redactions"),
+    [
+        (
+            [["Host", "a.b"], ["X-Api-Key", "secretvalue"], ["Authorization", "Bearer abc"]],
+            [["Host", "a.b"], ["X-Api-Key", REDACTED], ["Authorization", REDACTED]],
+            2,
+        ),
+        ([["set-cookie", ["a=b", "c=d"]], ["age", 5]], [["set-cookie", REDACTED], ["age", 5]], 1),
+        (
+            ["Host", "example.org", "X-Api-Key", "secretvalue", "Cookie", "a=b"],
+            ["Host", "example.org", "X-Api-Key", REDACTED, "Cookie", REDACTED],
+            2,
+        ),
+        (["Authorization", "Basic x"], ["Authorization", REDACTED], 1),
+        (["host", "a", "authorization", "opaque", "cookie", ""], ["host", "a", "authorization", REDACTED, "cookie", ""], 1),
+        ([["X-Forwarded-For", "192.0.2.7, x"], ["X-Real-IP", "x"]], [["X-Forwarded-For", "192.0.2.0"], ["X-Real-IP", ""]], 0),
+        (["Host", "a", "X-Real-IP", "192.0.2.7", "Via", "b"], ["Host", "a", "X-Real-IP", "192.0.2.0", "Via", "b"], 0),
+        (["Forwarded", "for=192.0.2.7"], ["Forwarded", "for=192.0.2.0"], 0),
+    ],
+)
+def test_headers_in_lists_are_read_as_members(headers: list[Any], stored: list[Any], redactions: int) -> None:
+    """Headers as pairs or as a flat list are redacted and anonymised; an address not stored leaves its place empty."""
+    for value, expected in ((headers, stored), (json.dumps(headers), json.dumps(stored)), ({"a": [headers]}, {"a": [stored]})):
+        assert clean(requestBody=value) == Cleaned({"requestBody": expected}, redactions)
+        assert clean(requestBody=expected) == Cleaned({"requestBody": expected}, 0)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["cookie", "bakery", "authorization", "stamp"],
+        ["logo", "cookie", "red", "api-key"],
+        ["token", "ring", "secret", "garden"],
+        ["Content-Type", "Authorization", "X-Api-Key", "Accept"],
+        ["Authorization", "X-Api-Key"],
+        ["a cookie", "a=b", "x-api-key", "y"],
+        ["x-api-key", "y", "z"],
+        ["x-api-key", 5],
+        ["userIP", "method"],
+        [["token", 5], ["ring", 3]],
+        [["token", "ring", "x"], ["secret", "garden", "y"]],
+        [["token", ["a", "b"]]],
+        [],
+        [[]],
+    ],
+    ids=str,
+)
+def test_lists_of_words_are_no_headers(words: list[Any]) -> None:
+    """Tags, counts and lists of names stay whole, though some of their words name secrets."""
+    assert clean(metadata={"tags": words}) == Cleaned({"metadata": {"tags": words}}, 0)
+
+
 def test_secret_in_a_name_is_redacted_without_losing_members() -> None:
     """Names that collapse when redacted are told apart, so that no member is lost."""
     keys = [f"gh{kind}_" + "a1B2" * 9 for kind in "pou"]
@@ -388,9 +441,13 @@ _WORDS = re.findall(
     "key: code: neon 8k 3d 1920s red, blue. art by; (gold) 'key' \"token\" 3:2 -- 50%",
 )
 _json = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=20) | st.sampled_from([row.text for row in SECRETS]),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.text(max_size=20)
+    | st.sampled_from([*(row.text for row in SECRETS), *SECRET_NAMES, "x-real-ip", "host", "192.0.2.7"]),
     lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from([*SECRET_NAMES, "a", "x-real-ip"]), inner, max_size=3)
+        st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from([*SECRET_NAMES, "a", "x-real-ip"]), inner, max_size=3)
     ),
     max_leaves=8,
 )
@@ -409,7 +466,7 @@ _scraps = st.lists(
 ).map("".join)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(_json)
 def test_cleaning_is_idempotent_and_leaves_its_input(value: Any) -> None:
     """Whatever a record holds, cleaning copies it, and cleaning again changes nothing."""
@@ -420,7 +477,7 @@ def test_cleaning_is_idempotent_and_leaves_its_input(value: Any) -> None:
     assert PRIVACY.clean(once.record) == Cleaned(once.record, 0)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(_scraps)
 def test_redacting_scraps_is_idempotent(text: str) -> None:
     """Scraps of secrets, names and punctuation in any order are redacted once and for all."""
@@ -428,14 +485,14 @@ def test_redacting_scraps_is_idempotent(text: str) -> None:
     assert clean(errorMessage=once) == Cleaned({"errorMessage": once}, 0)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.lists(st.sampled_from(_WORDS), max_size=30).map(" ".join))
 def test_prose_stays_whole(text: str) -> None:
     """Words in any order, the secretive ones among them, stay as they are."""
     assert clean(originalPrompt=text) == Cleaned({"originalPrompt": text}, 0)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.sampled_from(SECRETS), st.text(max_size=30), st.text(max_size=30))
 def test_secret_is_found_in_any_text(row: Secret, before: str, after: str) -> None:
     """A secret between spaces is found, whatever text is around it."""
@@ -488,6 +545,11 @@ _INTRICATE = [
     "token=a.a.",
     "cookie: a=",
     'cookie: a="b',
+    "cookie:a;",
+    "--a",
+    "--token ",
+    "--secret a!",
+    " -u a:",
     "&code=x",
     "password=a%26",
     "token%22%3a%22",
@@ -509,8 +571,15 @@ def repeated(seed: str, length: int) -> str:
 
 
 @pytest.mark.parametrize("seed", _REPEATED)
+def test_a_megabyte_takes_under_a_quarter_of_a_second(seed: str) -> None:
+    """A megabyte of what would make a careless pattern look back again and again takes under a quarter of a second."""
+    text = repeated(seed, MEGABYTE)
+    assert any(seconds(text) < 0.25 for _ in range(5))
+
+
+@pytest.mark.parametrize("seed", ["a=a=a=", "eyJ", "://a:", '{"a":'])
 def test_four_megabytes_take_under_a_second(seed: str) -> None:
-    """Four megabytes of what would make a careless pattern look back again and again take under a second."""
+    """The same holds of four megabytes: the time of what is long by nature, such as a body, grows with length only."""
     text = repeated(seed, 4 * MEGABYTE)
     assert any(seconds(text) < 1 for _ in range(3))
 
@@ -525,5 +594,5 @@ def test_four_megabytes_of_an_image_take_under_a_second() -> None:
 @pytest.mark.parametrize("seed", _INTRICATE)
 def test_time_grows_with_length_only(seed: str) -> None:
     """Four times the text, of secrets or of what nearly are, takes about four times as long."""
-    short, long = (min(seconds(repeated(seed, size * MEGABYTE // 16)) for _ in range(3)) for size in (1, 4))
-    assert long < 8 * max(short, 0.005)
+    short, long = (repeated(seed, size * MEGABYTE // 32) for size in (1, 4))
+    assert any(seconds(long) < 8 * max(seconds(short), 0.005) for _ in range(5))
