@@ -1,8 +1,10 @@
 """Batches of records of mixed kinds: reading their items, and what the whole batch answers."""
 
 import math
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from shared import jsontext
@@ -17,6 +19,7 @@ MODEL_NAMES: dict[str, type[Record]] = {
     name: model for model in PUBLIC_MODELS for name in (model.__name__, model.route, model.singular)
 }
 _MODEL_MEMBER = "model"
+_LINE = re.compile(rb"\S[^\n]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +42,23 @@ def items_of_array(value: Any) -> list[BatchItem]:
     """The items of a JSON array. Raises InvalidError for anything else or an empty one, TooLargeError past 1,000."""
     if not isinstance(value, list):
         raise InvalidError("A batch must be a JSON array or NDJSON.", [Detail("", "must be a JSON array")])
-    return _counted([BatchItem(item) for item in value])
+    _check_count(value)
+    return [BatchItem(item) for item in value]
 
 
 def items_of_lines(body: bytes) -> list[BatchItem]:
     """The items of NDJSON; blank lines don't count, and a line that is not JSON is an item with its error."""
-    lines = [(number, line) for number, line in enumerate(body.split(b"\n"), 1) if line.strip()]
-    if len(lines) > MAX_ITEMS:
-        raise _too_many(len(lines))
-    return _counted([_line_item(number, line) for number, line in lines])
+    lines = list(islice(_lines(body), MAX_ITEMS + 1))
+    _check_count(lines)
+    return [_line_item(number, line) for number, line in lines]
+
+
+def _lines(body: bytes) -> Iterator[tuple[int, bytes]]:
+    number, end = 1, 0
+    for match in _LINE.finditer(body):
+        number += body.count(b"\n", end, match.start())
+        end = match.end()
+        yield number, match[0]
 
 
 def _line_item(number: int, line: bytes) -> BatchItem:
@@ -57,16 +68,11 @@ def _line_item(number: int, line: bytes) -> BatchItem:
         return BatchItem(error=error)
 
 
-def _counted(items: list[BatchItem]) -> list[BatchItem]:
+def _check_count(items: Sequence[Any]) -> None:
     if not items:
         raise InvalidError("The batch is empty.", [Detail("", "must hold at least one record")])
     if len(items) > MAX_ITEMS:
-        raise _too_many(len(items))
-    return items
-
-
-def _too_many(count: int) -> TooLargeError:
-    return TooLargeError("The batch is too large.", [Detail("", f"holds {count} records; {MAX_ITEMS} is the most")])
+        raise TooLargeError("The batch is too large.", [Detail("", f"must hold at most {MAX_ITEMS} records")])
 
 
 def split_item(item: BatchItem) -> tuple[type[Record], dict[str, Any]]:

@@ -3,14 +3,12 @@
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
-from cronsim import CronSim, CronSimError
-
 from shared.errors import ConfigurationError
 from shared.models import PUBLIC_MODELS
+from shared.ncrontab import Schedule
 
 DATABASE_TYPES = ("file", "cosmosdb")
 _ALIASES = {"mock": "file"}
@@ -90,7 +88,8 @@ def _check_place(settings: Settings, environment: Mapping[str, str]) -> None:
             )
     elif in_azure and not local:
         raise ConfigurationError(
-            "DATABASE_TYPE is 'file'; must be a database that instances share: in Azure an instance's disk is its own and vanishes"
+            "DATABASE_TYPE is 'file'; must be a database that instances share:"
+            " in Azure an instance's disk is its own and vanishes"
         )
 
 
@@ -168,7 +167,7 @@ def _schedule(text: str) -> str:
     if len(text.split()) != 6:
         raise ValueError(message)
     try:
-        CronSim(text, datetime(2024, 1, 1, tzinfo=UTC))
-    except CronSimError as error:
+        Schedule(text)
+    except ValueError as error:
         raise ValueError(f"{message} ({error})") from None
     return text

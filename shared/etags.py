@@ -50,13 +50,16 @@ class Condition:
 
 
 def read_condition(name: str, header: str | None) -> Condition | None:
-    """The condition of a header; None when it is absent. Raises InvalidError naming the header."""
+    """The condition of a header; None when it is absent. Raises InvalidError naming the header.
+
+    Empty members of the list don't count (RFC 9110, section 5.6.1.2).
+    """
     if header is None:
         return None
     if header.strip() == "*":
         return Condition(None)
     if len(header) <= _MAX_HEADER:
-        matches = [_TAG.fullmatch(part) for part in _split(header)]
+        matches = [_TAG.fullmatch(part) for part in _split(header) if part.strip()]
         if matches and all(matches):
             return Condition(frozenset((match[1] is not None, match[2]) for match in matches if match))
     raise InvalidError(f"{name} is not a list of entity tags.", [Detail(name, 'must be "*" or quoted entity tags')])

@@ -25,7 +25,7 @@ from shared.privacy import Privacy, holds_secret, whole_address
 from shared.query import Hidden, Stored, WireRecord
 from shared.retention import RetentionPolicy
 from shared.timestamps import day_of, format_timestamp, shift
-from shared.validation import invalid_record, validate_record
+from shared.validation import invalid_record, read_members, validate_record
 
 _LAST_MEMBERS = ("metadata", "createdAt", "updatedAt")
 _STATUS_OF_SUCCESS = {True: "completed", False: "failed", None: "pending"}
@@ -45,12 +45,6 @@ class Prepared:
     content: WireRecord
     redactions: int
     session_is_sure: bool
-
-    @property
-    def session_id(self) -> str | None:
-        """The session the record belongs to; None for sessions themselves."""
-        session_id = self.stored.record.get("sessionId")
-        return None if session_id is None else str(session_id)
 
 
 class Intake:
@@ -76,12 +70,17 @@ class Intake:
         Raises InvalidError naming every bad field, and TooLargeError past 256 KB.
         """
         if not isinstance(raw, Mapping):
-            raise InvalidError(f"A {model.__name__} must be a JSON object.", [Detail("", "must be a JSON object")])
+            raise InvalidError(f"{model.__name__} must be a JSON object.", [Detail("", "must be a JSON object")])
+        check_size(model, raw)
         now = format_timestamp(self._clock())
-        sent = validate_record(model, raw).model_dump(by_alias=True, exclude_unset=True)
-        check_contradiction(model, sent)
-        source, record_id = _client_id(model, sent, key)
-        timestamp = self._timestamp(model, sent, {source: record_id}, now)
+        sent, details = read_members(model, raw)
+        source, record_id = _source_of_id(raw, sent, key)
+        times = _times(raw, sent, source, record_id)
+        details += contradictions(model, sent)
+        details += _id_problems(source, record_id, sent)
+        details += future_problems({**times, "endTime": sent.get("endTime")}, now)
+        self._refuse(model, details, times, now)
+        timestamp = next(iter(times.values()), None)
         cleaned = self.privacy.clean(sent)
         if cleaned.redactions:
             validate_record(model, cleaned.record)
@@ -97,18 +96,14 @@ class Intake:
         session_is_sure = timestamp is not None or record_id is None or "sessionId" in content
         return Prepared(model, Stored(record, hidden), content, cleaned.redactions, session_is_sure)
 
-    def _timestamp(self, model: type[Record], sent: WireRecord, ids: Mapping[str, str | None], now: str) -> str | None:
-        times: dict[str, str | None] = {"timestamp": sent.get("timestamp")}
-        if times["timestamp"] is None:
-            times = {source: time_of_id(record_id) for source, record_id in ids.items() if record_id is not None}
-        check_future(model, {**times, "endTime": sent.get("endTime")}, now)
-        cutoff = self._policy.cutoff(model, now)
-        for source, timestamp in times.items():
-            if timestamp is not None and cutoff is not None and timestamp < cutoff:
-                message = f"is past the retention of {model.__name__}, which starts at {cutoff}"
-                details = [Detail(source, message)]
-                raise InvalidError("The record is already past its retention.", details, code="past_retention")
-        return next(iter(times.values()), None)
+    def _refuse(self, model: type[Record], details: list[Detail], times: Mapping[str, str], now: str) -> None:
+        cutoff = self._policy.cutoff(model, now) or ""
+        message = f"is past the retention of {model.__name__}, which starts at {cutoff}"
+        past = [Detail(source, message) for source, timestamp in times.items() if timestamp < cutoff]
+        if past and not details:
+            raise InvalidError("The record is already past its retention.", past, code="past_retention")
+        if details:
+            raise invalid_record(model, [*details, *past])
 
     def _add_session(self, model: type[Record], record: WireRecord, sent: WireRecord) -> None:
         if model is UserSession or "sessionId" in record or "userIP" not in model.wire_names:
@@ -118,39 +113,45 @@ class Intake:
             record["sessionId"] = derive_session_id(self._salt, address, agent, day_of(record["timestamp"]))
 
 
-def _client_id(model: type[Record], sent: WireRecord, key: str | None) -> tuple[str, str | None]:
-    """Where the id comes from, and the id if there is one."""
-    record_id: str | None = sent.get("id")
-    source = "id"
-    if record_id is None and key is not None:
-        record_id, source = key, "Idempotency-Key"
+def _source_of_id(raw: Mapping[str, Any], sent: WireRecord, key: str | None) -> tuple[str, str | None]:
+    """Where the id comes from, and the id if there is a good one."""
+    if raw.get("id") is None and key is not None:
+        return "Idempotency-Key", key
+    return "id", sent.get("id")
+
+
+def _times(raw: Mapping[str, Any], sent: WireRecord, source: str, record_id: str | None) -> dict[str, str]:
+    """The record's own time by the field that it comes from; none where the server's clock gives it."""
+    if raw.get("timestamp") is not None:
+        return {"timestamp": sent["timestamp"]} if "timestamp" in sent else {}
+    carried = None if record_id is None else time_of_id(record_id)
+    return {} if carried is None else {source: carried}
+
+
+def _id_problems(source: str, record_id: str | None, sent: WireRecord) -> list[Detail]:
     details = []
     if record_id is not None and not is_valid_id(record_id):
         details.append(Detail(source, "must be 1 to 128 of A-Za-z0-9._:-, the first a letter or digit"))
     for name, value in ((source, record_id), ("sessionId", sent.get("sessionId"))):
         if value is not None and holds_secret(value):
             details.append(Detail(name, "looks like a secret, which is never stored"))
-    if details:
-        raise invalid_record(model, details)
-    return source, record_id
+    return details
 
 
-def check_contradiction(model: type[Record], members: WireRecord) -> None:
-    """Raise InvalidError where a transaction's status and success say different things."""
+def contradictions(model: type[Record], members: WireRecord) -> list[Detail]:
+    """What is wrong where a transaction's status and success say different things."""
     if model is not ImageGenerationTransaction or "status" not in members or "success" not in members:
-        return
-    if _SUCCESS_OF_STATUS.get(members["status"]) is not members["success"]:
-        details = [Detail("status", "contradicts success"), Detail("success", "contradicts status")]
-        raise invalid_record(model, details)
+        return []
+    if _SUCCESS_OF_STATUS.get(members["status"]) is members["success"]:
+        return []
+    return [Detail("status", "contradicts success"), Detail("success", "contradicts status")]
 
 
-def check_future(model: type[Record], times: Mapping[str, str | None], now: str) -> None:
-    """Raise InvalidError naming each time that is more than 24 h ahead of `now`."""
+def future_problems(times: Mapping[str, str | None], now: str) -> list[Detail]:
+    """Names each time that is more than 24 h ahead of `now`."""
     ahead = {name: time for name, time in times.items() if time is not None and time > now}
     latest = shift(now, hours=24) if ahead else now
-    details = [Detail(name, "is more than 24 h ahead") for name, time in ahead.items() if time > latest]
-    if details:
-        raise invalid_record(model, details)
+    return [Detail(name, "is more than 24 h ahead") for name, time in ahead.items() if time > latest]
 
 
 def with_defaults(model: type[Record], members: WireRecord) -> WireRecord:
@@ -188,9 +189,9 @@ def arranged(model: type[Record], members: WireRecord) -> WireRecord:
     return {name: members[name] for name in order if name in members}
 
 
-def check_size(model: type[Record], record: WireRecord) -> None:
+def check_size(model: type[Record], record: Mapping[str, Any], most: int = MAX_RECORD_BYTES) -> None:
     """Raise TooLargeError for a record of more than 256 KB as compact JSON."""
-    size = len(jsontext.encode(record))
-    if size > MAX_RECORD_BYTES:
+    size = jsontext.size_of(record)
+    if size > most:
         message = f"is {size} bytes as JSON; {MAX_RECORD_BYTES} is the most"
-        raise TooLargeError(f"The {model.__name__} is too large.", [Detail("", message)])
+        raise TooLargeError(f"The {model.singular} is too large.", [Detail("", message)])

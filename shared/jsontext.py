@@ -5,15 +5,24 @@ which not every database can keep, and nesting past a limit.
 """
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
 from pydantic_core import to_json
 
 from shared.errors import Detail, InvalidError
-from shared.models import MAX_INTEGER, MAX_NESTING
+from shared.models import MAX_INTEGER, MAX_NESTING, MAX_RECORD_BYTES
 
 _INFINITY = float("inf")
+
+
+_LONGEST_INTEGER = 20
+_LEVELS_ABOVE_FIELDS = 2
+"""A batch and the records in it."""
+_TOO_DEEP = "the body nests too deeply"
+_CONSTANTS = frozenset({"NaN", "Infinity", "-Infinity"})
+_TOKEN = re.compile(r'"(?:[^"\\]++|\\.)*+"|[{}\[\],:]|[^\s{}\[\],:"]++', re.DOTALL)
 
 
 class _BadTokenError(ValueError):
@@ -24,19 +33,63 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) != len(pairs):
         seen: set[str] = set()
-        name = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
-        raise _BadTokenError(f"the name {json.dumps(name[:100])} stands twice in one object")
+        raise _BadTokenError(next(_twice(name) for name, _ in pairs if name in seen or seen.add(name)))  # type: ignore[func-returns-value]
     return members
 
 
+def _twice(name: str) -> str:
+    return f"the name {json.dumps(name[:100])} stands twice in one object"
+
+
 def _no_constant(token: str) -> Any:
-    raise _BadTokenError(f"{token} is not JSON")
+    raise _BadTokenError(_scalar_flaw(token))
 
 
 def _integer(token: str) -> int:
-    if len(token) > 20:
-        raise _BadTokenError("an integer is past 2^53")
+    if len(token) > _LONGEST_INTEGER:
+        raise _BadTokenError(_scalar_flaw(token))
     return int(token)
+
+
+def _scalar_flaw(token: str) -> str | None:
+    """What is wrong with a number or constant that the decoder would take."""
+    if token in _CONSTANTS:
+        return f"{token} is not JSON"
+    is_long = len(token) > _LONGEST_INTEGER and token.removeprefix("-").isdigit()
+    return "an integer is past 2^53" if is_long else None
+
+
+def _placed(text: str, message: str, deepest: int | None = None) -> str:
+    """The first flaw of a text with its line and column; the message alone for one too long to be read twice."""
+    found = _first_flaw(text, deepest) if deepest is not None or len(text) <= MAX_RECORD_BYTES else None
+    if found is None:
+        return message
+    message, position = found
+    return f"{message} at line {text.count(chr(10), 0, position) + 1} column {position - text.rfind(chr(10), 0, position)}"
+
+
+def _first_flaw(text: str, deepest: int | None) -> tuple[str, int] | None:
+    """Where a token stands that the decoder's hooks refuse, which are told no place."""
+    names: list[set[str] | None] = []
+    before = ""
+    for match in _TOKEN.finditer(text):
+        token = match[0]
+        flaw = None
+        if token in ("{", "["):
+            names.append(set() if token.startswith("{") else None)
+            flaw = _TOO_DEEP if deepest is not None and len(names) > deepest else None
+        elif token in ("}", "]"):
+            del names[-1:]
+        elif not token.startswith('"'):
+            flaw = _scalar_flaw(token)
+        elif names and (known := names[-1]) is not None and before in ("{", ","):
+            name = json.loads(token, strict=False)
+            flaw = _twice(name) if name in known else None
+            known.add(name)
+        if flaw is not None:
+            return flaw, match.start()
+        before = token
+    return None
 
 
 _decoder = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant, parse_int=_integer)
@@ -61,9 +114,9 @@ def loads(body: bytes, where: str = "") -> Any:
     except json.JSONDecodeError as error:
         message = f"{error.msg} at line {error.lineno} column {error.colno}"
     except _BadTokenError as error:
-        message = str(error)
+        message = _placed(text, str(error))
     except RecursionError:
-        message = "the body nests too deeply"
+        message = _placed(text, _TOO_DEEP, MAX_NESTING + _LEVELS_ABOVE_FIELDS)
     raise _invalid(where, message)
 
 
@@ -74,6 +127,18 @@ def _invalid(where: str, message: str) -> InvalidError:
 def encode(value: Any) -> bytes:
     """Compact JSON in UTF-8, members in their own order."""
     return to_json(value)
+
+
+def size_of(value: Any) -> int:
+    """How many bytes a value takes as compact JSON, what can't be stored included; 0 for what is no JSON."""
+    try:
+        return len(encode(value))
+    except ValueError:  # lone surrogates and deep nesting
+        pass
+    try:
+        return len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass"))
+    except (TypeError, ValueError, RecursionError):
+        return 0
 
 
 def dumps(value: Any) -> str:
@@ -91,10 +156,23 @@ def problems(value: Any, path: str = "", depth: int = 0) -> Iterator[Detail]:
 
     The value is a record: each of its fields may nest up to 20 deep. `depth` is how deep the value stands in it.
     """
+    if _is_plain(value, depth):
+        return
     if isinstance(value, dict | list):
         yield from _container_problems(value, path, depth)
     elif (message := _scalar_problem(value)) is not None:
         yield Detail(path, message)
+
+
+def _is_plain(value: Any, depth: int) -> bool:
+    """Whether nothing is wrong, told without paths: they are made for what is wrong only."""
+    if isinstance(value, dict):
+        return depth <= MAX_NESTING and all(
+            isinstance(name, str) and _text_problem(name) is None and _is_plain(item, depth + 1) for name, item in value.items()
+        )
+    if isinstance(value, list):
+        return depth <= MAX_NESTING and all(_is_plain(item, depth + 1) for item in value)
+    return _scalar_problem(value) is None
 
 
 def _container_problems(value: dict[str, Any] | list[Any], path: str, depth: int) -> Iterator[Detail]:
@@ -104,7 +182,7 @@ def _container_problems(value: dict[str, Any] | list[Any], path: str, depth: int
     for name, item in value.items() if isinstance(value, dict) else enumerate(value):
         if isinstance(name, str) and (message := _text_problem(name)) is not None:
             yield Detail(path, f"has a name that {message}")
-        else:
+        elif not _is_plain(item, depth + 1):
             yield from problems(item, f"{path}.{name}" if path else str(name), depth + 1)
 
 

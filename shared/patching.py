@@ -2,19 +2,22 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 from shared import jsontext
 from shared.errors import Detail, InvalidError
 from shared.histograms import buckets_of
-from shared.intake import arranged, check_contradiction, check_future, check_size, default_error, with_defaults
-from shared.models import ApiRequestLog, ImageGenerationTransaction, Record
+from shared.intake import arranged, check_size, contradictions, default_error, future_problems, with_defaults
+from shared.models import MAX_RECORD_BYTES, ApiRequestLog, ImageGenerationTransaction, Record
 from shared.privacy import Privacy
 from shared.query import Stored, WireRecord
 from shared.timestamps import parse_timestamp
-from shared.validation import invalid_record, unknown_field, validate_record
+from shared.validation import MAX_DETAILS, invalid_record, read_members, unknown_field
 
 _PLACE = ("id", "timestamp", "createdAt", "updatedAt")
+_DERIVED_BYTES = 4_096
+"""What a session's derived fields may add to the largest record that is sent back as it was read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,33 +52,37 @@ def apply_patch(
     """
     if not isinstance(patch, dict):
         raise InvalidError("A merge patch must be a JSON object.", [Detail("", "must be a JSON object")])
+    check_size(model, patch, MAX_RECORD_BYTES + _DERIVED_BYTES)
     current = stored.record
-    _check_names(model, patch)
-    cleaned = privacy.clean(patch)
-    _check_fixed(model, patch, cleaned.record, {**current, **(derived or {})})
+    good, details = _good_names(model, patch)
+    cleaned = privacy.clean(good)
+    details += _fixed_problems(model, good, cleaned.record, {**current, **(derived or {})})
     fixed = model.immutable | model.server_set
     free = {name: value for name, value in cleaned.record.items() if name not in fixed}
-    record = _validated(model, current, free, now)
+    merged, redactions = _merged(model, current, free, privacy)
+    record = _validated(model, current, merged, free, details, now)
     changed = {name for name in {*record, *current} if not _same(record.get(name), current.get(name))}
     if changed:
         record["updatedAt"] = max(now, current["updatedAt"])
         check_size(model, record)
         stored = replace(stored, record=record, hidden=replace(stored.hidden, buckets=buckets_of(model, record)))
-    return Change(stored, bool(changed), cleaned.redactions, _answer(stored.record, patch, changed))
+    return Change(stored, bool(changed), cleaned.redactions + redactions, _answer(stored.record, patch, changed))
 
 
-def _check_names(model: type[Record], patch: dict[str, Any]) -> None:
+def _good_names(model: type[Record], patch: dict[str, Any]) -> tuple[dict[str, Any], list[Detail]]:
     details: list[Detail] = []
+    good: dict[str, Any] = {}
     for name, value in patch.items():
-        if name in model.wire_names:
-            details += jsontext.problems(value, name, 1)
-        else:
-            details.append(unknown_field(model, name))
-    if details:
-        raise invalid_record(model, details)
+        known = name in model.wire_names
+        found = [*islice(jsontext.problems(value, name, 1), MAX_DETAILS + 1)] if known else [unknown_field(model, name)]
+        if not found:
+            good[name] = value
+        elif len(details) <= MAX_DETAILS:
+            details += found
+    return good, details
 
 
-def _check_fixed(model: type[Record], patch: WireRecord, cleaned: WireRecord, current: WireRecord) -> None:
+def _fixed_problems(model: type[Record], patch: WireRecord, cleaned: WireRecord, current: WireRecord) -> list[Detail]:
     """Fields that never change may be sent as they are, so that a record can be sent back as it was read."""
     details = []
     for name in patch:
@@ -83,8 +90,7 @@ def _check_fixed(model: type[Record], patch: WireRecord, cleaned: WireRecord, cu
             details.append(Detail(name, "is set by the server"))
         elif name in model.immutable and not _unchanged(name, patch[name], cleaned.get(name), current.get(name)):
             details.append(Detail(name, "never changes after creation"))
-    if details:
-        raise invalid_record(model, details)
+    return details
 
 
 def _unchanged(name: str, sent: Any, cleaned: Any, current: Any) -> bool:
@@ -101,12 +107,24 @@ def _same(one: Any, other: Any) -> bool:
     return one is other or jsontext.canonical(one) == jsontext.canonical(other)
 
 
-def _validated(model: type[Record], current: WireRecord, patch: WireRecord, now: str) -> WireRecord:
+def _merged(model: type[Record], current: WireRecord, patch: WireRecord, privacy: Privacy) -> tuple[WireRecord, int]:
+    """The record with the patch in it, and how many secrets only the two together made (`name` here, `value` there)."""
     kept = {name: value for name, value in current.items() if name not in model.server_set}
     _drop_what_follows(model, kept, patch)
-    members = validate_record(model, merge(kept, patch)).model_dump(by_alias=True, exclude_unset=True)
-    check_contradiction(model, members)
-    check_future(model, {"endTime": members.get("endTime") if "endTime" in patch else None}, now)
+    merged: WireRecord = merge(kept, patch)
+    cleaned = privacy.clean({name: merged.pop(name) for name in patch if name in merged})
+    return {**merged, **cleaned.record}, cleaned.redactions
+
+
+def _validated(
+    model: type[Record], current: WireRecord, merged: WireRecord, patch: WireRecord, details: list[Detail], now: str
+) -> WireRecord:
+    members, found = read_members(model, merged)
+    details += found
+    details += contradictions(model, members)
+    details += future_problems({"endTime": members.get("endTime") if "endTime" in patch else None}, now)
+    if details:
+        raise invalid_record(model, details)
     server_set = {name: value for name, value in current.items() if name in model.server_set}
     return arranged(model, {**with_defaults(model, members), **server_set})
 

@@ -19,7 +19,7 @@ from shared.timestamps import is_canonical, parse_timestamp, shift
 
 MAX_LIMIT = 1_000
 MAX_PAGE_BYTES = 4 * 1024 * 1024
-_CURSOR_VERSION = 1
+_CURSOR_VERSION = 2
 _RELATIVE = re.compile(r"([1-9]\d{0,5})([mhdw])", re.ASCII)
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
@@ -136,8 +136,8 @@ class ListRequest:
 
     def cursor_after(self, last: Key) -> str:
         """The opaque cursor of the page after `last`."""
-        query = self.query
-        content = [_CURSOR_VERSION, self.fingerprint, last.timestamp, last.id, query.since, query.until]
+        place = (last.timestamp, last.id, self.query.since, self.query.until)
+        content = [_CURSOR_VERSION, _seal(self.fingerprint, place), *place]
         return base64.urlsafe_b64encode(jsontext.dumps(content).encode()).decode().rstrip("=")
 
 
@@ -199,9 +199,6 @@ def read_window(parameters: Mapping[str, str], now: str) -> Window:
 class _Reader:
     """Reads parameters one by one and remembers what was wrong with each."""
 
-    PLATFORM = frozenset({"code"})
-    """The function key, which the platform checks and passes on."""
-
     def __init__(self, parameters: Mapping[str, str]) -> None:
         self._parameters = parameters
         self._known: set[str] = set()
@@ -219,7 +216,7 @@ class _Reader:
             return None
 
     def refuse_unknown(self, known: Iterable[str]) -> None:
-        allowed = self._known | self.PLATFORM | set(known)
+        allowed = self._known | set(known)
         self.details += [Detail(name, "is not a parameter of this list") for name in self._parameters if name not in allowed]
 
     def finish(self) -> None:
@@ -312,18 +309,23 @@ def _fingerprint(
     return hashlib.sha256(jsontext.canonical(content)).hexdigest()[:16]
 
 
+def _seal(fingerprint: str, place: Iterable[str | None]) -> str:
+    """Ties a place and its window to the query they belong to, so that none of them is changed by hand."""
+    return hashlib.sha256(jsontext.canonical([fingerprint, *place])).hexdigest()[:16]
+
+
 def _read_cursor(text: str, fingerprint: str) -> tuple[Key, str | None, str | None]:
     try:
         content = jsontext.loads(base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True))
-        version, made_for, timestamp, record_id, since, until = content
+        version, seal, timestamp, record_id, since, until = content
     except (binascii.Error, InvalidError, ValueError, TypeError):
         raise ValueError("is not a cursor of this service") from None
     if version != _CURSOR_VERSION:
         raise ValueError("was made by another version of this service")
-    if made_for != fingerprint:
-        raise ValueError("belongs to a query with other filters, times or order")
     moments_ok = all(moment is None or (isinstance(moment, str) and is_canonical(moment)) for moment in (since, until))
     key_ok = isinstance(timestamp, str) and is_canonical(timestamp) and isinstance(record_id, str) and is_valid_id(record_id)
     if not (moments_ok and key_ok):
         raise ValueError("is not a cursor of this service")
+    if seal != _seal(fingerprint, (timestamp, record_id, since, until)):
+        raise ValueError("belongs to a query with other filters, times or order")
     return Key(timestamp, record_id), since, until

@@ -1,6 +1,5 @@
 """How long records are kept, and their removal afterwards in bounded batches. Reads apply the same rule at once."""
 
-import asyncio
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -10,14 +9,15 @@ from typing import Any
 from shared.backends.base import Backend
 from shared.errors import NotFoundError, PreconditionFailedError
 from shared.models import PUBLIC_MODELS, Record, State, UserSession
-from shared.query import Hidden, Key, Query, Stored
+from shared.query import Hidden, Key, Page, Query, Stored
 from shared.sessions import last_activities
 from shared.timestamps import format_timestamp, shift
 
-BATCH = 1_000
+BATCH = 10_000
+_SESSION_BATCH = 1_000
+"""Sessions are looked at with an aggregate over their ids, which should stay of a reasonable size."""
 BUDGET_SECONDS = 240.0
 STATE_ID = "retention"
-_CONCURRENT_DELETES = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,23 +117,23 @@ class RetentionRun:
         return report
 
     def _past(self, model: type[Record], cutoff: str, after: Key | None = None) -> Query:
-        return Query(model, until=cutoff, descending=False, after=after, limit=self._batch)
+        limit = min(self._batch, _SESSION_BATCH) if model is UserSession else self._batch
+        return Query(model, until=cutoff, descending=False, after=after, limit=limit)
 
     async def _remove_sessions(self, cutoff: str, cursor: Key | None, now: str) -> tuple[int, Key | None]:
-        page = await self._backend.find(self._past(UserSession, cutoff, cursor))
-        activities = await last_activities(self._backend, page.items, self._policy.cutoffs(now))
-        past = [session for session, activity in zip(page.items, activities, strict=True) if activity < cutoff]
+        """Purges rather than deletes: no file of the sessions' days need ever become old enough to go as a whole."""
+        query = self._past(UserSession, cutoff, cursor)
+        page, past = await self._past_sessions(query, cutoff, now)
         removed = 0
-        for start in range(0, len(past), _CONCURRENT_DELETES):
-            removed += sum(await asyncio.gather(*map(self._remove_session, past[start : start + _CONCURRENT_DELETES])))
+        if past:
+            _, still_past = await self._past_sessions(query, cutoff, now)  # a record may have come meanwhile
+            removed = await self._backend.purge(UserSession, sorted(past & still_past))
         return removed, page.items[-1].key if page.more and page.items else None
 
-    async def _remove_session(self, session: Stored) -> bool:
-        try:
-            await self._backend.delete(UserSession, session.id, session.etag)
-        except (NotFoundError, PreconditionFailedError):
-            return False
-        return True
+    async def _past_sessions(self, query: Query, cutoff: str, now: str) -> tuple[Page, set[str]]:
+        page = await self._backend.find(query)
+        activities = await last_activities(self._backend, page.items, self._policy.cutoffs(now))
+        return page, {session.id for session, activity in zip(page.items, activities, strict=True) if activity < cutoff}
 
     async def _remember(self, state: Stored | None, report: RetentionReport, cursor: Key | None, now: str) -> None:
         data = {"removed": report.removed, "left": report.left, "lastRun": now, "cursor": list(cursor) if cursor else None}

@@ -33,7 +33,7 @@ from shared.privacy import Privacy
 from shared.query import ListRequest, Stored, Window, WireRecord, read_list_request, read_window
 from shared.reading import Found, Listing, Reader
 from shared.retention import RetentionPolicy, RetentionReport, RetentionRun
-from shared.sessions import SeenSessions, has_records
+from shared.sessions import SeenSessions, has_records, implied_session
 from shared.statistics import LatencyMeter, Statistics
 from shared.timestamps import format_timestamp
 from shared.timing import Timer, Timers, remaining_seconds
@@ -46,7 +46,8 @@ _MAX_UPDATE_ATTEMPTS = 50
 _UPDATE_PAUSE_SECONDS = 0.02
 _ANSWER_SECONDS = 0.5
 """What a batch leaves of its deadline for writing its answer."""
-_ITEMS_BETWEEN_PAUSES = 50
+_LONGEST_STRETCH_SECONDS = 0.005
+"""How long a batch is prepared before other requests have their turn."""
 
 
 def utc_now() -> datetime:
@@ -153,13 +154,15 @@ class DatabaseService:
         parts = await self._ready()
         results: list[ItemResult | None] = [None] * len(items)
         prepared: dict[int, Prepared] = {}
+        resumed = time.monotonic()
         for index, item in enumerate(items):
             try:
                 prepared[index] = parts.intake.prepare(*split_item(item))
             except ServiceError as error:
                 results[index] = ItemResult(id_as_sent(item), error)
-            if index % _ITEMS_BETWEEN_PAUSES == 0:
+            if time.monotonic() - resumed > _LONGEST_STRETCH_SECONDS:
                 await asyncio.sleep(0)
+                resumed = time.monotonic()
         remaining = remaining_seconds()
         seconds = None if remaining is None else max(remaining - _ANSWER_SECONDS, remaining / 2)
         written = await parts.writer.write_many(list(prepared.values()), seconds)
@@ -211,13 +214,16 @@ class DatabaseService:
         parts = await self._ready()
         found = await parts.reader.get(model, record_id)
         _check_condition(if_match, found.stored)
-        if model is UserSession:
-            cutoffs = self._policy.cutoffs(format_timestamp(self._clock()))
-            if await has_records(self._backend, record_id, cutoffs):
-                detail = Detail("id", "has records; to remove a session with all its records, ask for an erasure")
-                raise ConflictError("The session has records.", [detail])
+        if model is UserSession and await self._has_records(record_id):
+            detail = Detail("id", "has records; to remove a session with all its records, ask for an erasure")
+            raise ConflictError("The session has records.", [detail])
         await self._backend.delete(model, record_id, None if if_match is None else found.stored.etag)
         self._seen.discard(record_id)
+        if model is UserSession and await self._has_records(record_id):  # one came in meanwhile, and found its session
+            await self._backend.create(model, implied_session({**found.stored.record, "sessionId": record_id}, self.now()))
+
+    async def _has_records(self, session_id: str) -> bool:
+        return await has_records(self._backend, session_id, self._policy.cutoffs(self.now()))
 
     # Lists and figures as clients ask for them
 

@@ -31,7 +31,7 @@ Cutoffs = Mapping[type[Record], str | None]
 class SeenSessions:
     """The sessions that this process knows to be stored: at most `limit`, each for `seconds` after it was last made sure."""
 
-    def __init__(self, *, limit: int = 10_000, seconds: float = 600.0, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, *, limit: int = 10_000, seconds: float = 60.0, clock: Callable[[], float] = time.monotonic) -> None:
         self._limit = limit
         self._seconds = seconds
         self._clock = clock

@@ -10,6 +10,7 @@ _RFC3339 = re.compile(
 _OFFSET_MISSING = re.compile(r"\d{4}-\d{2}-\d{2}(?:[Tt ]\d{2}:\d{2}(?::\d{2}(?:\.\d+)?)?)?", re.ASCII)
 _CANONICAL = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z", re.ASCII)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LATEST = datetime.max.replace(tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 
 DAY_MS = 86_400_000
@@ -67,6 +68,10 @@ def day_of(timestamp: str) -> str:
 
 
 def shift(timestamp: str, **delta: float) -> str:
-    """The canonical timestamp that much later (`days=1`) or earlier (`hours=-24`); never before 1970."""
-    moment = datetime.fromisoformat(timestamp) + timedelta(**delta)
+    """The canonical timestamp that much later (`days=1`) or earlier (`hours=-24`); from 1970 to the end of the year 9999."""
+    difference = timedelta(**delta)
+    try:
+        moment = datetime.fromisoformat(timestamp) + difference
+    except OverflowError:
+        moment = _EPOCH if difference < timedelta() else _LATEST
     return format_timestamp(max(moment, _EPOCH))

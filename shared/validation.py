@@ -4,6 +4,7 @@ It checks fields one by one; what fields say of each other stands in `intake`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 from pydantic import ValidationError
@@ -11,9 +12,13 @@ from pydantic import ValidationError
 from shared import jsontext
 from shared.errors import Detail, InvalidError
 from shared.models import Record
+from shared.query import WireRecord
+from shared.timestamps import parse_timestamp
 
 MAX_DETAILS = 100
 _MAX_NAME = 128
+_TIMES = frozenset({"timestamp", "endTime"})
+"""The fields whose values are stored in another form than they may be sent in, and compared with the clock."""
 
 _MESSAGES = {
     "bool_type": "must be true or false",
@@ -36,16 +41,24 @@ _MESSAGES = {
 
 
 def invalid_record(model: type[Record], details: Iterable[Detail]) -> InvalidError:
-    """The refusal of a record, with at most 100 details and a last one that counts the rest."""
-    listed = list(details)
+    """The refusal of a record, with at most 100 details and a last one that says there are more."""
+    listed = list(islice(details, MAX_DETAILS + 1))
     if len(listed) > MAX_DETAILS:
-        listed = [*listed[:MAX_DETAILS], Detail("", f"and {len(listed) - MAX_DETAILS} more problems")]
+        listed[MAX_DETAILS] = Detail("", "and more problems")
     names = ", ".join(dict.fromkeys(detail.field for detail in listed[:10] if detail.field))
     return InvalidError(f"Invalid {model.__name__}: {names or 'the record'}.", listed)
 
 
-def validate_record(model: type[Record], raw: Mapping[str, Any]) -> Record:
-    """The record that wire members make. Raises InvalidError naming every bad field by its dotted path.
+def validate_record(model: type[Record], raw: Mapping[str, Any]) -> WireRecord:
+    """The members as `read_members` reads them. Raises InvalidError naming every bad field by its dotted path."""
+    members, details = read_members(model, raw)
+    if details:
+        raise invalid_record(model, details)
+    return members
+
+
+def read_members(model: type[Record], raw: Mapping[str, Any]) -> tuple[WireRecord, list[Detail]]:
+    """The good members in wire form, and what is wrong with the others, at most a little over 100 problems.
 
     A null counts as absent. Fields that only the server sets are refused.
     """
@@ -57,16 +70,28 @@ def validate_record(model: type[Record], raw: Mapping[str, Any]) -> Record:
         found = _field_problems(model, name, value)
         if found:
             details += found
+            if len(details) > MAX_DETAILS:
+                return {}, details
         else:
             members[name] = value
     try:
         record = model.model_validate(members)
     except ValidationError as error:
-        refused = {detail.field.partition(".")[0] for detail in details}
-        details += (detail for detail in _details(error) if detail.field.partition(".")[0] not in refused)
-    if details:
-        raise invalid_record(model, details)
-    return record
+        refused = {first_name(detail) for detail in details}
+        details += (detail for detail in _details(error) if first_name(detail) not in refused)
+    else:
+        return record.model_dump(by_alias=True, exclude_unset=True), details
+    bad = {first_name(detail) for detail in details}
+    return {name: _canonical(name, value) for name, value in members.items() if name not in bad}, details
+
+
+def first_name(detail: Detail) -> str:
+    """The top-level field that a detail is about."""
+    return detail.field.partition(".")[0]
+
+
+def _canonical(name: str, value: Any) -> Any:
+    return parse_timestamp(value) if name in _TIMES else value
 
 
 def _field_problems(model: type[Record], name: str, value: Any) -> Sequence[Detail]:
@@ -76,7 +101,7 @@ def _field_problems(model: type[Record], name: str, value: Any) -> Sequence[Deta
         return [Detail(name, "is set by the server")]
     if type(value) is str and value.isascii() and "\0" not in value:
         return ()  # most fields of most records
-    return list(jsontext.problems(value, name, 1))
+    return list(islice(jsontext.problems(value, name, 1), MAX_DETAILS + 1))
 
 
 def unknown_field(model: type[Record], name: str) -> Detail:
@@ -86,7 +111,7 @@ def unknown_field(model: type[Record], name: str) -> Detail:
 
 
 def _details(error: ValidationError) -> Iterable[Detail]:
-    for problem in error.errors(include_url=False, include_input=False):
+    for problem in error.errors(include_url=False, include_input=False)[: MAX_DETAILS + 1]:
         template = _MESSAGES.get(problem["type"], "is not valid")
         limits = {name: int(value) if isinstance(value, float) else value for name, value in problem.get("ctx", {}).items()}
         yield Detail(".".join(map(str, problem["loc"])), template.format_map(limits))

@@ -13,11 +13,11 @@ from shared.intake import Prepared, arranged
 from shared.models import Record, UserSession
 from shared.query import Stored, WireRecord
 from shared.retention import RetentionPolicy
-from shared.sessions import IMPLICIT_HASH, SeenSessions, implied_session
+from shared.sessions import IMPLICIT_HASH, SeenSessions, implied_session, last_activities
 from shared.timestamps import format_timestamp
 
 _CANCEL_GRACE_SECONDS = 0.05
-_MAX_DESCRIBE_ATTEMPTS = 10
+_MAX_RESOLVE_ATTEMPTS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,17 +113,15 @@ class Writer:
             outcomes = [*await self._backend.create_many(model, job.records)]
         except ServiceError as error:
             outcomes = [error] * len(job.records)
-        undescribed: dict[str, list[tuple[int, Stored]]] = {}
+        existing: dict[str, list[tuple[int, Outcome]]] = {}
         for place, record, outcome in zip(job.places, job.records, outcomes, strict=True):
             if place is None:
                 self._note_session(batch, record.id, outcome)
-                continue
-            settled = _settle(outcome, batch.prepared[place])
-            if isinstance(settled, Stored):
-                undescribed.setdefault(settled.id, []).append((place, settled))
+            elif isinstance(outcome, Outcome) and outcome.existed:
+                existing.setdefault(record.id, []).append((place, outcome))
             else:
-                batch.results[place] = settled
-        await _all(self._describe_each(places, batch) for places in undescribed.values())
+                batch.results[place] = _settle(outcome, batch.prepared[place])
+        await _all(self._resolve_each(places, batch) for places in existing.values())
 
     def _note_session(self, batch: _Batch, session_id: str, outcome: Outcome | ServiceError) -> None:
         error = outcome if isinstance(outcome, ServiceError) else outcome.error
@@ -131,31 +129,45 @@ class Writer:
         if error is None:
             self._seen.add(session_id)
 
-    async def _describe_each(self, places: list[tuple[int, Stored]], batch: _Batch) -> None:
-        for place, existing in places:
+    async def _resolve_each(self, places: list[tuple[int, Outcome]], batch: _Batch) -> None:
+        for place, outcome in places:
             try:
-                batch.results[place] = await self._describe(batch.prepared[place], existing)
+                batch.results[place] = await self._resolve(batch.prepared[place], outcome, batch.now)
             except ServiceError as error:
                 batch.results[place] = error
 
+    async def _resolve(self, prepared: Prepared, outcome: Outcome, now: str) -> Result:
+        """What it means that the id exists: the record it belongs to may be one that no read returns any more."""
+        for _ in range(_MAX_RESOLVE_ATTEMPTS):
+            existing = outcome.stored if outcome.existed else None
+            if existing is None:
+                return _settle(outcome, prepared)
+            try:
+                if await self._is_past(prepared.model, existing, now):
+                    await self._backend.delete(prepared.model, existing.id, existing.etag)
+                elif existing.hidden.content_hash == IMPLICIT_HASH:
+                    return await self._describe(prepared, existing)
+                else:
+                    return _settle(outcome, prepared)
+            except (NotFoundError, PreconditionFailedError):
+                pass  # another writer was there first
+            outcome = await self._backend.create(prepared.model, prepared.stored)
+        return _unsettled()
+
+    async def _is_past(self, model: type[Record], stored: Stored, now: str) -> bool:
+        cutoff = self._policy.cutoff(model, now) or ""
+        if stored.timestamp >= cutoff or model is not UserSession:
+            return stored.timestamp < cutoff
+        [activity] = await last_activities(self._backend, [stored], self._policy.cutoffs(now))
+        return activity < cutoff
+
     async def _describe(self, prepared: Prepared, existing: Stored) -> Written:
         """Fill in a session that only records have made with the content now posted."""
-        for _ in range(_MAX_DESCRIBE_ATTEMPTS):
-            record = {**existing.record, **prepared.content, "timestamp": existing.timestamp, "id": existing.id}
-            record["updatedAt"] = max(prepared.stored.record["updatedAt"], existing.record["updatedAt"])
-            described = replace(prepared.stored, record=arranged(prepared.model, record))
-            try:
-                stored = await self._backend.update(prepared.model, described, existing.etag)
-            except (NotFoundError, PreconditionFailedError):
-                settled = _settle(await self._backend.create(prepared.model, prepared.stored), prepared)
-            else:
-                return Written(_as_sent(prepared, stored), stored, redactions=prepared.redactions)
-            if isinstance(settled, ServiceError):
-                raise settled
-            if isinstance(settled, Written):
-                return settled
-            existing = settled
-        raise _unsettled()
+        record = {**existing.record, **prepared.content, "timestamp": existing.timestamp, "id": existing.id}
+        record["updatedAt"] = max(prepared.stored.record["updatedAt"], existing.record["updatedAt"])
+        described = replace(prepared.stored, record=arranged(prepared.model, record))
+        stored = await self._backend.update(prepared.model, described, existing.etag)
+        return Written(_as_sent(prepared, stored), stored, redactions=prepared.redactions)
 
     def _implied(self, batch: _Batch, records: Iterable[WireRecord]) -> list[Stored]:
         """The session documents that have yet to be made sure of."""
@@ -186,8 +198,8 @@ class Writer:
         return self._policy.cutoff(UserSession, batch.now) or ""
 
 
-def _settle(outcome: Outcome | ServiceError, prepared: Prepared) -> Written | ServiceError | Stored:
-    """The result of a write, or the stored session that waits for the posted content."""
+def _settle(outcome: Outcome | ServiceError, prepared: Prepared) -> Result:
+    """The result of a write: a record that has the id already is the same one or another."""
     if isinstance(outcome, ServiceError):
         return outcome
     if outcome.error is not None:
@@ -196,10 +208,8 @@ def _settle(outcome: Outcome | ServiceError, prepared: Prepared) -> Written | Se
     assert stored is not None, "an outcome without an error has a record"
     if not outcome.existed:
         return Written(stored.record, stored, redactions=prepared.redactions)
-    if stored.hidden.content_hash == IMPLICIT_HASH:
-        return stored
     if _is_other(stored, prepared):
-        message = f"The id belongs to a {prepared.model.__name__} with other content."
+        message = f"The id belongs to {prepared.model.__name__} with other content."
         return ConflictError(message, [Detail("id", "exists with other content")])
     return Written(_as_sent(prepared, stored), stored, duplicate=True, redactions=prepared.redactions)
 

@@ -5,8 +5,9 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from shared import jsontext
+from shared import __version__, jsontext
 from shared.api.bodies import BATCH, JSON, MERGE_PATCH, BodyFormat
+from shared.api.endpoint import REQUEST_ID_HEADER
 from shared.api.problems import MEDIA_TYPE
 from shared.api.routing import PREFIX
 from shared.batching import MAX_ITEMS
@@ -14,7 +15,6 @@ from shared.ids import ID_PATTERN
 from shared.models import PUBLIC_MODELS, ImageGenerationTransaction, Record, UserSession
 from shared.query import MAX_LIMIT
 
-VERSION = "1.0.0"
 Json = dict[str, Any]
 
 _TITLES = {
@@ -43,14 +43,18 @@ def document() -> Json:
         "openapi": "3.1.0",
         "info": {
             "title": "LogoGen Data Service",
-            "version": VERSION,
+            "version": __version__,
             "description": "Takes in records of generations, requests, events and sessions, and answers queries over them.",
         },
         "servers": [{"url": PREFIX}],
         "security": [{"functionKey": []}, {"functionKeyInQuery": []}],
-        "paths": _paths(),
+        "paths": _with_request_ids(_paths()),
         "components": {
             "schemas": _schemas(),
+            "parameters": {
+                "RequestId": _header(REQUEST_ID_HEADER, "Names the request in answers and logs; made up if absent.")
+            },
+            "headers": {"RequestId": {"description": "The request's own id, or the one it was given.", "schema": _STRING}},
             "responses": {f"Problem{status}": _problem_response(status, text) for status, text in _TITLES.items()},
             "securitySchemes": {
                 "functionKey": {"type": "apiKey", "in": "header", "name": "x-functions-key"},
@@ -66,6 +70,7 @@ def _schemas() -> Json:
         schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
         schemas |= schema.pop("$defs", {})
         schemas[model.__name__] = schema
+        schemas[_listed_name(model)] = {name: value for name, value in schema.items() if name != "required"}
     detail = _object({"field": _STRING, "message": _STRING})
     problem = dict.fromkeys(("error", "type", "title", "code", "requestId"), _STRING)
     problem |= {"success": {"const": False}, "status": {"type": ["integer", "string"]}, "details": _array(detail)}
@@ -78,9 +83,15 @@ def _schemas() -> Json:
     return schemas
 
 
+def _listed_name(model: type[Record]) -> str:
+    """The schema of a list's items: with `fields` any member may be missing."""
+    return f"Listed{model.__name__}"
+
+
 _STRING: Json = {"type": "string"}
 _INTEGER: Json = {"type": "integer"}
 _SUCCESS: Json = {"const": True}
+_REQUEST_ID: Json = {REQUEST_ID_HEADER: {"$ref": "#/components/headers/RequestId"}}
 _ID: Json = {"name": "id", "in": "path", "required": True, "schema": {"type": "string", "pattern": f"^{ID_PATTERN}$"}}
 
 
@@ -97,10 +108,9 @@ def _ref(name: str) -> Json:
 
 
 def _problem_response(status: int, description: str) -> Json:
-    response = {"description": description, "content": {MEDIA_TYPE: {"schema": _ref("Problem")}}}
-    if status in (429, 503):
-        response["headers"] = {"Retry-After": {"description": "seconds", "schema": _INTEGER}}
-    return response
+    headers = {"Retry-After": {"description": "seconds", "schema": _INTEGER}} if status in (429, 503) else {}
+    content = {MEDIA_TYPE: {"schema": _ref("Problem")}}
+    return {"description": description, "content": content, "headers": {**headers, **_REQUEST_ID}}
 
 
 def _responses(success: Json, *problems: int) -> Json:
@@ -171,6 +181,17 @@ def _paths() -> Json:
     return {**paths, **_service_paths()}
 
 
+def _with_request_ids(paths: Json) -> Json:
+    for path in paths.values():
+        operations = [operation for name, operation in path.items() if name != "parameters"]
+        path["parameters"] = [*path.get("parameters", []), {"$ref": "#/components/parameters/RequestId"}]
+        for operation in operations:
+            for response in operation["responses"].values():
+                if "$ref" not in response:
+                    response["headers"] = {**response.get("headers", {}), **_REQUEST_ID}
+    return paths
+
+
 def _resource_paths(model: type[Record]) -> Json:
     one, many, tags = model.singular, model.route, [model.route]
     created = _one_schema(model, duplicate={"type": "boolean"}, redactions=_INTEGER)
@@ -233,7 +254,7 @@ def _one_schema(model: type[Record], *, partial: bool = False, **optional: Json)
 
 
 def _list_schema(model: type[Record]) -> Json:
-    properties = {"success": _SUCCESS, "count": _INTEGER, model.route: _array(_ref(model.__name__)), "nextCursor": _STRING}
+    properties = {"success": _SUCCESS, "count": _INTEGER, model.route: _array(_ref(_listed_name(model))), "nextCursor": _STRING}
     return _object(properties, ["success", "count", model.route])
 
 

@@ -1,6 +1,7 @@
 """`/api/health`: open to all, so it tells no counts and nothing of a driver."""
 
 import asyncio
+import logging
 from typing import Any
 
 import azure.functions as func
@@ -10,6 +11,8 @@ from shared.api.problems import MEDIA_TYPE, problem_document, problem_headers
 from shared.api.routing import READ, Routes
 from shared.errors import ConfigurationError, Detail, InvalidError, ServiceError, TransientError, UnavailableError
 from shared.service import DatabaseService
+
+logger = logging.getLogger(__name__)
 
 PATIENCE_SECONDS = 5.0
 
@@ -29,7 +32,10 @@ def blueprint(service: DatabaseService) -> func.Blueprint:
                 return Answer({**body, "database": await service.health()})
         except TransientError as error:
             return _unhealthy(service, error, call.request_id)
-        except (TimeoutError, ConfigurationError):
+        except ConfigurationError as error:
+            logger.error("configuration", extra={"request_id": call.request_id, "reason": str(error)})  # noqa: TRY400 - no trace needed
+            return _unhealthy(service, UnavailableError("The service is not configured."), call.request_id)
+        except TimeoutError:
             return _unhealthy(service, UnavailableError("The database did not answer in time."), call.request_id)
 
     routes = Routes(service)

@@ -137,6 +137,18 @@ CANNOT_START = [
     ),
     pytest.param("import nowhere\n", r"(?s)Traceback.*error: function_app.py can't be imported: ModuleNotFound.*", id="import"),
     pytest.param("app = None\n", r"error: function_app.py defines no function apps; it must define one\n", id="no app"),
+    pytest.param(
+        "from shared.errors import ConfigurationError\nclass Service:\n    async def initialize(self):\n"
+        "        raise ConfigurationError('X is 1; must be 2')\nservice = Service()\n",
+        r"(?s)(?!.*Traceback).*error: X is 1; must be 2\n",
+        id="a setting that is wrong for the database",
+    ),
+    pytest.param(
+        "from shared.errors import UnavailableError\nclass Service:\n    async def initialize(self):\n"
+        "        raise UnavailableError('The disk is away.')\nservice = Service()\n",
+        r"(?s)(?!.*Traceback).*error: the service can't start: The disk is away\.\n",
+        id="a database that is away",
+    ),
     pytest.param("more = func.FunctionApp()\n", r"error: function_app.py defines 2 function apps.*\n", id="two apps"),
 ]
 

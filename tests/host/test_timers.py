@@ -10,8 +10,8 @@ from azure.functions.timer import TimerRequest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.cli.host.ncrontab import Schedule
 from shared.cli.host.timers import Status, StatusFile, Timer, check_past_due
+from shared.ncrontab import Schedule
 
 HOURLY = Schedule("0 0 * * * *")
 

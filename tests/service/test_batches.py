@@ -1,6 +1,7 @@
 """Batches: an outcome for each item, in the order sent, and an answer for the whole."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -182,3 +183,25 @@ def test_blank_lines_of_ndjson_don_t_count() -> None:
     for body, error in ((b"\n \n", InvalidError), (b"1\n" * 1_001, TooLargeError)):
         with pytest.raises(error):
             items_of_lines(body)
+
+
+def test_a_batch_past_its_limit_is_not_read() -> None:
+    """Lines past the thousand and first are not looked at, nor is any made an item."""
+    array: list[Any] = [{}] * 1_000_000
+    lines = b"{}\n" * 1_000_000
+    started = time.perf_counter()
+    with pytest.raises(TooLargeError):
+        items_of_array(array)
+    with pytest.raises(TooLargeError):
+        items_of_lines(lines)
+    assert time.perf_counter() - started < 0.1
+
+
+def test_a_line_is_named_by_its_number_in_the_body() -> None:
+    """Blank lines count for the number, though they are no items."""
+    [first, second] = items_of_lines(b"\n  \r\n {} \n\n[NaN]")
+    assert (first.value, first.error) == ({}, None)
+    assert second.error is not None
+    assert [(detail.field, detail.message) for detail in second.error.details] == [
+        ("line 5", "NaN is not JSON at line 1 column 2")
+    ]

@@ -6,9 +6,9 @@ import pytest
 
 from shared.errors import ConflictError, NotFoundError, PreconditionFailedError
 from shared.etags import Condition, read_condition
-from shared.models import ImageGenerationTransaction, SystemEventLog, UserSession
+from shared.models import ImageGenerationTransaction, Record, SystemEventLog, UserSession
 from shared.service import DatabaseService
-from tests.service.parts import Clock, event, transaction
+from tests.service.parts import Clock, FaultyBackend, event, transaction
 
 
 def condition(tag: str) -> Condition:
@@ -97,3 +97,20 @@ async def test_a_session_may_be_sent_back_with_its_counters(service: DatabaseSer
     updated = await service.update(UserSession, "s", {**read, "country": "NL"})
     assert updated.changed
     assert "totalRequests" not in (await service._backend.find_by_id(UserSession, "s")).record  # type: ignore[union-attr]
+
+
+async def test_a_record_that_comes_in_while_its_session_goes_has_one(
+    service: DatabaseService, backend: FaultyBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The session is put back as its record implies it, without what was deleted of it."""
+    await service.create(UserSession, {"id": "s", "userAgent": "Firefox", "country": "NL"})
+    delete = backend.delete
+
+    async def record_first(model: type[Record], record_id: str, etag: str | None = None) -> None:
+        await service.create(SystemEventLog, event(sessionId="s"))
+        await delete(model, record_id, etag)
+
+    monkeypatch.setattr(backend, "delete", record_first)
+    await service.delete(UserSession, "s")
+    session = (await service.get(UserSession, "s")).record
+    assert (session["userAgent"], session.get("country")) == ("Firefox", None)

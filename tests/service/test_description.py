@@ -1,6 +1,8 @@
 """The OpenAPI document: valid, and the same routes and parameters as the functions have."""
 
 import re
+import tomllib
+from pathlib import Path
 from typing import Any
 
 import azure.functions as func
@@ -65,3 +67,31 @@ def test_schemas_are_the_models_own(described: dict[str, Any], model: type[Recor
     assert set(properties) == model.wire_names
     read_only = {name for name, schema in properties.items() if re.search(r"'readOnly': True", str(schema))}
     assert read_only == model.server_set
+
+
+@pytest.mark.parametrize("model", PUBLIC_MODELS)
+def test_a_list_may_show_some_fields_only(described: dict[str, Any], model: type[Record]) -> None:
+    """The items of a list require no field, since `fields` may leave any of them out."""
+    answer = described["paths"][f"/{model.route}"]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
+    name = answer["properties"][model.route]["items"]["$ref"].rpartition("/")[2]
+    schemas = described["components"]["schemas"]
+    assert "required" not in schemas[name]
+    assert schemas[name]["properties"] == schemas[model.__name__]["properties"]
+
+
+def test_every_answer_names_its_request(described: dict[str, Any]) -> None:
+    """x-request-id may be sent to every path and comes with every answer."""
+    parameter = {"$ref": "#/components/parameters/RequestId"}
+    assert described["components"]["parameters"]["RequestId"]["name"] == "x-request-id"
+    for item in described["paths"].values():
+        assert parameter in item["parameters"]
+        for operation in (operation for method, operation in item.items() if method != "parameters"):
+            for response in operation["responses"].values():
+                problem = described["components"]["responses"].get(response.get("$ref", "").rpartition("/")[2], response)
+                assert "x-request-id" in problem["headers"]
+
+
+def test_the_version_is_the_packages(described: dict[str, Any]) -> None:
+    """The document, the package and the project file name the same version."""
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    assert described["info"]["version"] == project["version"]

@@ -63,3 +63,12 @@ async def test_a_bug_is_not_called_unhealthy(settings: Settings, tmp_path: Path)
     """An error that nobody expected is 500."""
     answer = await ask(DatabaseService(settings, SickBackend(tmp_path, RuntimeError("bug"))))
     assert answer.status_code == 500
+
+
+async def test_a_wrong_setting_is_logged(settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The operator reads what is wrong in the log; the answer, open to all, does not say."""
+    answer = await ask(DatabaseService(settings, SickBackend(tmp_path, ConfigurationError("PRIVACY_SALT is not set"))))
+    [line] = [record for record in caplog.records if record.message == "configuration"]
+    assert line.__dict__["reason"] == "PRIVACY_SALT is not set"
+    assert answer.status_code == 503
+    assert b"PRIVACY_SALT" not in answer.get_body()

@@ -1,7 +1,10 @@
 """Retention: from the millisecond a record is past its days no read returns it, and removal follows."""
 
+from pathlib import Path
+
 import pytest
 
+from shared.batching import BatchItem
 from shared.errors import InvalidError, NotFoundError
 from shared.models import ApiRequestLog, ImageGenerationTransaction, State, SystemEventLog, UserSession
 from shared.query import Query
@@ -138,3 +141,47 @@ async def test_a_record_makes_no_session_that_is_past_its_own_retention(
     assert await backend.find_by_id(UserSession, "s") is None
     await service.create(ImageGenerationTransaction, transaction(sessionId="s"))
     assert await backend.find_by_id(UserSession, "s") is not None
+
+
+@pytest.mark.parametrize("message", ["ready", "other"])
+async def test_an_id_of_a_record_past_its_days_is_free(
+    service: DatabaseService, clock: Clock, backend: FaultyBackend, message: str
+) -> None:
+    """A retry is never answered with a record that no read returns: it is stored anew, also twice in a batch."""
+    await service.create(SystemEventLog, event(id="e"))
+    clock.turn(days=21)
+    item = {"model": "events", **event(id="e", message=message)}
+    answer = await service.create_batch([BatchItem(item), BatchItem(item)])
+    assert [item["status"] for item in answer.items] == [201, 200]
+    found = (await service.get(SystemEventLog, "e")).record
+    assert (found["message"], found["timestamp"]) == (message, "2024-07-06T12:00:00.000Z")
+
+
+async def test_a_session_past_its_days_is_made_anew_when_posted(service: DatabaseService, clock: Clock) -> None:
+    """An old session that is still active is described as it stands; one that is not starts again."""
+    for session_id in ("idle", "active"):
+        await service.create(SystemEventLog, event(sessionId=session_id))
+    clock.turn(days=9)
+    await service.create(SystemEventLog, event(sessionId="active"))
+    clock.turn(days=2)
+    for session_id, made in (("idle", "2024-06-26T12:00:00.000Z"), ("active", "2024-06-15T12:00:00.000Z")):
+        written = await service.create(UserSession, {"id": session_id, "country": "NL"})
+        assert (written.duplicate, written.record["timestamp"]) == (False, made)
+        assert (await service.get(UserSession, session_id)).record["country"] == "NL"
+
+
+def text_below(folder: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
+
+
+async def test_of_a_session_that_is_removed_no_text_stays(service: DatabaseService, clock: Clock, tmp_path: Path) -> None:
+    """A session on its own leaves its days' files too, though others of the day are still active."""
+    await service.create(UserSession, {"id": "gone", "userAgent": "Gone/1.0"})
+    await service.create(UserSession, {"id": "kept", "userAgent": "Kept/1.0"})
+    clock.turn(days=9)
+    await service.create(SystemEventLog, event(sessionId="kept"))
+    clock.turn(days=2)
+    assert (await service.run_retention()).removed["UserSession"] == 1
+    text = text_below(tmp_path)
+    assert b"Gone/1.0" not in text
+    assert b"Kept/1.0" in text

@@ -106,3 +106,15 @@ def test_settings_can_not_be_changed() -> None:
     """Configuration is frozen."""
     with pytest.raises(AttributeError):
         Settings().database_type = "other"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("schedule", ["0 30 3 * * 7", "0 30 3 L * *", "0 30 3 * * 1#2", "0 30 3 * * MOO"])
+def test_a_schedule_that_the_host_would_refuse_stops_the_start(schedule: str) -> None:
+    """What cron takes and NCRONTAB does not is found at the start, not when the timer is indexed."""
+    with pytest.raises(ConfigurationError, match="RETENTION_SCHEDULE"):
+        Settings.from_env({"RETENTION_SCHEDULE": schedule})
+
+
+def test_a_schedule_may_name_its_days() -> None:
+    """Names of days and months are NCRONTAB, short or whole."""
+    assert Settings.from_env({"RETENTION_SCHEDULE": "0 30 3 * jan Monday"}).retention_schedule == "0 30 3 * jan Monday"

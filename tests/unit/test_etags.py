@@ -59,3 +59,12 @@ def test_a_backend_s_own_tag_may_hold_anything() -> None:
     condition = read_condition("If-Match", tag)
     assert condition is not None
     assert condition.allows_write_to(Stored({"id": "a"}, etag='"0x8D.1 2"'))
+
+
+def test_empty_members_of_a_list_do_not_count() -> None:
+    """A list of tags may hold empty members (RFC 9110, section 5.6.1.2), but not only those."""
+    condition = read_condition("If-None-Match", ' , ,"3-abc", ')
+    assert condition is not None
+    assert condition.names(entity_tag(STORED))
+    with pytest.raises(InvalidError):
+        read_condition("If-None-Match", " , ,")

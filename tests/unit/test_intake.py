@@ -130,18 +130,18 @@ def test_python_names_are_not_wire_names() -> None:
 
 
 def test_names_that_can_not_be_written_are_still_refused_by_name() -> None:
-    """A name with a lone surrogate or of a megabyte is told in a form that fits an answer."""
-    messages = refused(SystemEventLog, {"eventType": "x", "message": "y", "\ud800": 1, "z" * 1_000_000: 2})
+    """A name with a lone surrogate or of a hundred thousand characters is told in a form that fits an answer."""
+    messages = refused(SystemEventLog, {"eventType": "x", "message": "y", "\ud800": 1, "z" * 100_000: 2})
     assert set(messages) == {"?", "z" * 128}
 
 
 def test_the_answer_to_many_mistakes_stays_short() -> None:
-    """More than a hundred mistakes are counted, not listed."""
+    """More than a hundred mistakes are not all listed."""
     raw = {f"x{number}": 1 for number in range(1_000)}
     with pytest.raises(InvalidError) as caught:
         INTAKE.prepare(UserSession, raw)
     assert len(caught.value.details) == 101
-    assert caught.value.details[-1].message == "and 900 more problems"
+    assert caught.value.details[-1].message == "and more problems"
 
 
 @pytest.mark.parametrize("raw", [None, [], "x", 1, True])
@@ -222,14 +222,13 @@ def test_a_visitor_without_session_gets_the_day_s_one() -> None:
 )
 def test_without_a_visitor_there_is_no_session(model: type[Record], raw: dict[str, Any]) -> None:
     """Nobody's records don't share one session."""
-    assert INTAKE.prepare(model, raw).session_id is None
+    assert "sessionId" not in INTAKE.prepare(model, raw).stored.record
 
 
 def test_a_session_that_the_client_names_is_kept() -> None:
     """A sessionId is never replaced by a derived one."""
-    assert (
-        INTAKE.prepare(ImageGenerationTransaction, {**PROMPT, "sessionId": "mine", "userIP": "192.0.2.1"}).session_id == "mine"
-    )
+    raw = {**PROMPT, "sessionId": "mine", "userIP": "192.0.2.1"}
+    assert INTAKE.prepare(ImageGenerationTransaction, raw).stored.record["sessionId"] == "mine"
 
 
 def test_secrets_don_t_get_in() -> None:
@@ -281,3 +280,36 @@ def test_any_object_is_either_prepared_or_refused(raw: dict[str, Any]) -> None:
     """No input is a bug."""
     with suppress(InvalidError):
         UserSession.model_validate(INTAKE.prepare(UserSession, raw).stored.record)
+
+
+def test_what_fields_say_of_each_other_is_told_with_the_rest() -> None:
+    """A contradiction, a bad key, a time ahead and an unknown field are one answer."""
+    raw = {**PROMPT, "status": "failed", "success": True, "timestamp": "2999-01-01T00:00:00+01:00", "nope": 1, "fileSize": -1}
+    with pytest.raises(InvalidError) as caught:
+        INTAKE.prepare(ImageGenerationTransaction, raw, "no key")
+    assert {detail.field for detail in caught.value.details} == {
+        *("status", "success", "timestamp", "nope", "fileSize", "Idempotency-Key"),
+    }
+
+
+def test_a_secret_id_and_a_late_time_are_told_with_the_rest() -> None:
+    """Being past the retention is the answer's code only where nothing else is wrong."""
+    raw = {"sessionId": "ghp_" + "a1B2c3D4e5F6" * 3, "timestamp": "2020-01-01T00:00:00Z", "eventType": "x"}
+    with pytest.raises(InvalidError) as caught:
+        make_intake(SystemEventLog=30).prepare(SystemEventLog, raw)
+    assert {detail.field for detail in caught.value.details} == {"sessionId", "timestamp", "message"}
+    assert caught.value.error_code == "invalid"
+
+
+@pytest.mark.parametrize("filler", ["x" * 300_000, ["\ud800"] * 50_000, {f"k{n}": {"\0": n} for n in range(20_000)}])
+def test_a_large_record_is_refused_before_it_is_looked_at(filler: Any) -> None:
+    """The size of what was sent comes first, also where the text can't be encoded."""
+    with pytest.raises(TooLargeError):
+        INTAKE.prepare(ApiRequestLog, {**REQUEST, "metadata": {"a": filler}, "nope": 1})
+
+
+def test_a_field_with_many_mistakes_is_not_read_to_its_end() -> None:
+    """A hundred problems of one field and a word that there are more."""
+    with pytest.raises(InvalidError) as caught:
+        INTAKE.prepare(ApiRequestLog, {**REQUEST, "metadata": {f"k{n}": "\0" for n in range(5_000)}})
+    assert (len(caught.value.details), caught.value.details[-1].message) == (101, "and more problems")

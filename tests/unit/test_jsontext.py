@@ -93,3 +93,27 @@ def test_what_json_readers_give_has_no_problems_but_text_and_depth(value: object
     """Ordinary JSON passes, whatever its shape."""
     plain = json.loads(json.dumps(value).replace("\\u0000", "").replace("\\ud", "x"))
     assert all("nests" in problem.message for problem in jsontext.problems(plain))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"a": 1, "deep": NaN}', "NaN is not JSON at line 1 column 18"),
+        ('["NaN \\" NaN",\n -Infinity]', "-Infinity is not JSON at line 2 column 2"),
+        ('{"a": -123456789012345678901}', "an integer is past 2^53 at line 1 column 7"),
+        ('{"a": {"b": "a"},\n "c": ["a", "a"],\n "\\u0061": 2}', 'the name "a" stands twice in one object at line 3 column 2'),
+        ("[" * 100_000, "the body nests too deeply at line 1 column 23"),
+    ],
+)
+def test_what_python_would_take_is_refused_with_its_place(text: str, message: str) -> None:
+    """Line and column are told for what the decoder itself has no place for."""
+    with pytest.raises(InvalidError) as caught:
+        jsontext.loads(text.encode(), "line 3")
+    assert [(detail.field, detail.message) for detail in caught.value.details] == [("line 3", message)]
+
+
+@given(values)
+def test_the_size_is_that_of_the_compact_text(value: object) -> None:
+    """A value is as large as it would be stored, and what can't be stored has a size too."""
+    assert jsontext.size_of(value) == len(jsontext.encode(value))
+    assert jsontext.size_of(["\ud800", 1]) == 9

@@ -195,3 +195,32 @@ def test_a_writer_sees_what_it_wrote_and_nothing_else() -> None:
         "createdAt": CREATED,
         "updatedAt": NOW,
     }
+
+
+@pytest.mark.parametrize("patch", [{"value": "hunter2secret"}, {"name": "password", "value": "hunter2secret"}])
+def test_a_secret_that_a_patch_completes_is_redacted(patch: dict[str, Any]) -> None:
+    """A value whose name was stored before is read with that name, and counted once."""
+    change = patched({"metadata": patch}, transaction(metadata={"name": "password"}))
+    assert change.stored.record["metadata"] == {"name": "password", "value": "[REDACTED]"}
+    assert (change.answer["metadata"]["value"], change.redactions) == ("[REDACTED]", 1)
+
+
+def test_a_patch_leaves_the_address_that_is_stored() -> None:
+    """The address was made anonymous when the record was created, maybe in another mode."""
+    change = apply_patch(
+        ImageGenerationTransaction, transaction(), {"metadata": {"a": 1}}, Privacy(b"0123456789abcdef", "drop"), NOW
+    )
+    assert change.stored.record["userIP"] == "192.0.2.0"
+
+
+def test_every_bad_field_of_a_patch_is_named() -> None:
+    """Unknown, invalid, immutable, contradictory and future fields are refused in one answer."""
+    with pytest.raises(InvalidError) as caught:
+        patched({"nope": 1, "fileSize": -1, "id": "q", "status": "failed", "success": True, "imageType": "a\0"})
+    assert {detail.field for detail in caught.value.details} == {"nope", "fileSize", "id", "status", "success", "imageType"}
+
+
+def test_a_patch_is_measured_before_it_is_read() -> None:
+    """A patch that is larger than any record is refused for its size, whatever else is wrong with it."""
+    with pytest.raises(TooLargeError):
+        patched({"nope": "\ud800" * 200_000})

@@ -1,6 +1,7 @@
 """Reading list parameters: what may be asked, and cursors that belong to one query."""
 
 import base64
+import json
 from collections.abc import Mapping
 
 import pytest
@@ -11,7 +12,7 @@ from shared.errors import InvalidError
 from shared.ids import ID_PATTERN
 from shared.models import PUBLIC_MODELS, ApiRequestLog, ImageGenerationTransaction, Record, SystemEventLog
 from shared.query import Key, read_list_request, read_window
-from shared.timestamps import from_ms
+from shared.timestamps import EARLIEST, from_ms
 
 NOW = "2024-06-15T12:00:00.000Z"
 keys = st.builds(Key, st.integers(0, 253_402_300_799_999).map(from_ms), st.from_regex(ID_PATTERN, fullmatch=True))
@@ -93,8 +94,7 @@ def test_a_window_that_ends_before_it_starts_is_refused() -> None:
 
 
 def test_a_window_knows_no_other_parameters() -> None:
-    """Statistics take since and until, and the platform's key."""
-    read_window({"code": "key"}, NOW)
+    """Statistics take since and until."""
     with pytest.raises(InvalidError, match="limit"):
         read_window({"limit": "5"}, NOW)
 
@@ -159,3 +159,20 @@ def test_a_session_s_list_does_not_take_another_session() -> None:
     assert request.query.filters == {"sessionId": ("one",), "status": ("failed",)}
     with pytest.raises(InvalidError, match="sessionId"):
         read_list_request(ImageGenerationTransaction, {"sessionId": "two"}, NOW, fixed=fixed)
+
+
+def test_a_time_long_ago_is_1970() -> None:
+    """The largest relative time is before every record, and no error."""
+    assert read_list_request(SystemEventLog, {"since": "999999w"}, NOW).query.since == EARLIEST
+    assert read_window({"since": "999999w"}, NOW).since == EARLIEST
+
+
+@pytest.mark.parametrize("place", [2, 3, 4, 5])
+def test_a_cursor_that_was_changed_is_refused(place: int) -> None:
+    """Neither its place nor its window can be edited."""
+    parameters = {"since": "24h", "until": "1h"}
+    cursor = read_list_request(SystemEventLog, parameters, NOW).cursor_after(Key(NOW, "a"))
+    content = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+    content[place] = "b" if place == 3 else "2024-01-01T00:00:00.000Z"
+    forged = base64.urlsafe_b64encode(json.dumps(content).encode()).decode().rstrip("=")
+    assert set(refused(SystemEventLog, {**parameters, "cursor": forged})) == {"cursor"}

@@ -74,3 +74,14 @@ def test_another_counter_makes_another_hash() -> None:
     one = dict.fromkeys(DERIVED, 1)
     assert derived_hash(one) == derived_hash(dict(reversed(one.items())))
     assert derived_hash(one) != derived_hash({**one, "apiRequests": 2})
+
+
+def test_a_session_is_trusted_for_a_minute() -> None:
+    """Another instance may have deleted it since."""
+    clock = Clock()
+    seen = SeenSessions(clock=clock)
+    seen.add("s")
+    clock.seconds += 59
+    assert "s" in seen
+    clock.seconds += 2
+    assert "s" not in seen

@@ -86,3 +86,9 @@ def test_shifting_stops_at_1970() -> None:
     assert shift("2024-01-01T00:00:00.000Z", days=1) == "2024-01-02T00:00:00.000Z"
     assert shift("2024-01-01T00:00:00.000Z", days=-36_500) == EARLIEST
     assert day_of(format_timestamp(datetime(2024, 5, 6, tzinfo=UTC))) == "2024-05-06"
+
+
+def test_a_shift_past_the_calendar_stops_at_its_end() -> None:
+    """Neither far back nor far ahead is an error."""
+    assert shift("2024-06-15T12:00:00.000Z", weeks=-999_999) == EARLIEST
+    assert shift("2024-06-15T12:00:00.000Z", weeks=999_999) == "9999-12-31T23:59:59.999Z"

@@ -21,6 +21,13 @@ COMPACTED_SUFFIX = ".compact"
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _INDEX_NAME = re.compile(r"index-(\d{1,12})\.sqlite", re.ASCII)
 _INDEX_COMPANIONS = ("", "-wal", "-shm", "-journal")
+_INDEX_CAUSES = {
+    sqlite3.SQLITE_BUSY: "it is in use",
+    sqlite3.SQLITE_CANTOPEN: "it can't be opened",
+    sqlite3.SQLITE_FULL: "the disk is full",
+    sqlite3.SQLITE_IOERR: "the disk failed",
+    sqlite3.SQLITE_READONLY: "it is read-only",
+}
 
 
 class Directory:
@@ -113,4 +120,5 @@ def translated_errors() -> Iterator[None]:
         raise UnavailableError(f"The data directory can't be used: {error.strerror}.", code="storage_failed") from error
     except sqlite3.Error as error:
         logger.warning("the index failed", extra={"cause": str(error)})
-        raise UnavailableError("The index of the data directory can't be used.", code="storage_failed") from error
+        cause = _INDEX_CAUSES.get(getattr(error, "sqlite_errorcode", 0) & 0xFF, "it can't be read")
+        raise UnavailableError(f"The index of the data directory can't be used: {cause}.", code="storage_failed") from error

@@ -187,6 +187,11 @@ class Index:
         rows = self.connection.execute(f"SELECT {_SEGMENT_COLUMNS} FROM segments{where}", parameters)
         return [Segment(*row) for row in rows]
 
+    def count_segments(self, model: str) -> int:
+        """How many segments a model has."""
+        [number] = self.connection.execute("SELECT COUNT(*) FROM segments WHERE model = ?", (model,)).fetchone()
+        return int(number)
+
     def segment(self, model: str, day: str) -> Segment | None:
         """One segment by its place."""
         row = self.connection.execute(

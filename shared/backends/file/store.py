@@ -15,7 +15,7 @@ from pydantic_core import from_json
 from shared.backends.file import lines
 from shared.backends.file.cache import RecordCache
 from shared.backends.file.catchup import catch_up, ensure_index, rebuild
-from shared.backends.file.directory import Directory
+from shared.backends.file.directory import SEGMENT_SUFFIX, Directory
 from shared.backends.file.index import Index, Row, Segment
 from shared.errors import UnavailableError
 from shared.models import MODELS, Record
@@ -122,7 +122,7 @@ class Store:
                 place = None if mismatch.segment is None else mismatch.segment.day
                 attempts[place] += 1
                 if attempts[place] < _ATTEMPTS:
-                    self._repair(models, mismatch.segment, thorough=attempts[place] > 1)
+                    self._repair(models, mismatch.segment, attempts[place])
                 else:
                     self.rebuild("it does not lead to the lines")
             except sqlite3.DatabaseError as error:
@@ -214,13 +214,14 @@ class Store:
             return segment is None
         if segment is None:
             return False
-        return (segment.inode, segment.size, segment.modified_ns) == (status.st_ino, status.st_size, status.st_mtime_ns)
+        return _is_of(segment, status)
 
-    def _repair(self, models: Iterable[type[Record]], segment: Segment | None, *, thorough: bool) -> None:
+    def _repair(self, models: Iterable[type[Record]], segment: Segment | None, attempt: int) -> None:
+        """More each time: read the row again; wait for whoever may be changing the segment; read the whole segment again."""
         self.forget_segments(None if segment is None else [segment.number])
-        if thorough:
+        if attempt > 1:
             with self.directory.lock.hold():
-                suspects = [] if segment is None else [segment.day]
+                suspects = [segment.day] if segment is not None and attempt > 2 else []
                 for model in models:
                     catch_up(self.directory, self.index(), model, suspects)
             self.forget_segments()
@@ -253,23 +254,37 @@ class Store:
             logger.warning("reads go on without catching up", extra={"cause": str(error)})
 
     def _follows(self, index: Index, model: str) -> bool:
-        known: dict[str, Segment] | None = None
-        days = self.directory.segment_days(model)
+        """Whether the index knows the segments in a model's folder, all of them and no others, as they are."""
         remembered = {segment.day: segment for segment in list(self._segments.values()) if segment.model == model}
-        for day, path in days:
-            if self.is_unchanged(remembered.get(day), path):
-                continue
-            if known is None:
-                known = {segment.day: segment for segment in index.segments(model)}
-            current = known.get(day)
-            if not self.is_unchanged(current, path):
+        found, is_new = 0, False
+        for entry in self._segment_entries(model):
+            day = entry.name.removesuffix(SEGMENT_SUFFIX)
+            segment = remembered.get(day)
+            try:
+                if segment is None or not _is_of(segment, entry.stat()):
+                    is_new, segment = True, index.segment(model, day)
+                    if segment is None:
+                        if any(day == known for known, _ in self.directory.segment_days(model)):
+                            return False
+                        continue
+                    if not _is_of(segment, Path(entry.path).stat()):
+                        return False
+                    self._segments[segment.number] = segment
+            except FileNotFoundError:
                 return False
-            assert current is not None
-            self._segments[current.number] = current
-        if known is None and len(remembered) == len(days):
-            return True
-        known = known or {segment.day: segment for segment in index.segments(model)}
-        return len(known) == len(days)
+            found += 1
+        return (found == len(remembered) and not is_new) or found == index.count_segments(model)
+
+    def _segment_entries(self, model: str) -> list[os.DirEntry[str]]:
+        try:
+            with os.scandir(self.directory.model_directory(model)) as entries:
+                return [entry for entry in entries if entry.name.endswith(SEGMENT_SUFFIX)]
+        except FileNotFoundError:
+            return []
+
+
+def _is_of(segment: Segment, status: os.stat_result) -> bool:
+    return (segment.inode, segment.size, segment.modified_ns) == (status.st_ino, status.st_size, status.st_mtime_ns)
 
 
 def _content(model: type[Record], row: Row, line: bytes) -> tuple[WireRecord | None, Hidden]:

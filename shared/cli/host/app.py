@@ -18,8 +18,8 @@ import azure.functions as func
 
 from shared.cli.errors import CommandError
 from shared.cli.host.bindings import Function, HttpTrigger, IndexingError, describe, is_disabled
-from shared.cli.host.ncrontab import Schedule
 from shared.cli.host.templates import parse_template
+from shared.ncrontab import Schedule
 
 logger = logging.getLogger("shared.host")
 

@@ -7,7 +7,7 @@ from importlib.metadata import version
 
 from shared.cli.host.app import App, LoadedFunction
 from shared.cli.host.bindings import HttpTrigger, TimerTrigger
-from shared.cli.host.ncrontab import Schedule
+from shared.ncrontab import Schedule
 
 _INDENT = " " * 4
 

@@ -21,10 +21,10 @@ from shared.cli.host.app import App, LoadedFunction, find_root, load
 from shared.cli.host.banner import functions_banner
 from shared.cli.host.bindings import TimerTrigger
 from shared.cli.host.invoke import Invoker, TimedOutError
-from shared.cli.host.ncrontab import Schedule
 from shared.cli.host.server import HttpHost
 from shared.cli.host.timers import StatusFile, Timer, utc_now
 from shared.cli.logs import configure_logging
+from shared.ncrontab import Schedule
 
 logger = logging.getLogger("shared.host")
 
@@ -81,6 +81,7 @@ def _bind(host: str, port: int) -> socket.socket:
 
 
 async def _serve(app: App, invoker: Invoker, listener: socket.socket, state: Path, options: Options) -> int:
+    await _initialize_service(app.module)
     stop = asyncio.Event()
     _stop_on_signals(stop)
     port = listener.getsockname()[1]
@@ -126,6 +127,21 @@ async def _finish(work: list[Awaitable[None]], seconds: float) -> None:
         task.cancel()
     for task in done:
         task.result()
+
+
+async def _initialize_service(module: ModuleType) -> None:
+    """Connect before anything is served, so that a wrong setting stops the start rather than every request."""
+    from shared.errors import ServiceError  # noqa: PLC0415 - the app's own, now that its folder is on the path
+
+    initialize = getattr(getattr(module, "service", None), "initialize", None)
+    if initialize is None:
+        return
+    try:
+        starting = initialize()
+        if inspect.isawaitable(starting):
+            await starting
+    except ServiceError as error:
+        raise CommandError(f"the service can't start: {error.message}") from None
 
 
 async def _close_service(module: ModuleType, seconds: float) -> int:

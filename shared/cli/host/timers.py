@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 from azure.functions.timer import TimerRequest
 
-from shared.cli.host.ncrontab import Schedule
+from shared.ncrontab import Schedule
 
 logger = logging.getLogger("shared.host.timers")
 
