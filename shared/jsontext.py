@@ -60,8 +60,8 @@ def _scalar_flaw(token: str) -> str | None:
 
 
 def _placed(text: str, message: str, deepest: int | None = None) -> str:
-    """The first flaw of a text with its line and column; the message alone for one too long to be read twice."""
-    found = _first_flaw(text, deepest) if deepest is not None or len(text) <= MAX_RECORD_BYTES else None
+    """The first flaw of a text with its line and column; the message alone where it lies too far in to be looked for."""
+    found = _first_flaw(text, deepest)
     if found is None:
         return message
     message, position = found
@@ -72,7 +72,7 @@ def _first_flaw(text: str, deepest: int | None) -> tuple[str, int] | None:
     """Where a token stands that the decoder's hooks refuse, which are told no place."""
     names: list[set[str] | None] = []
     before = ""
-    for match in _TOKEN.finditer(text):
+    for match in _TOKEN.finditer(text, 0, MAX_RECORD_BYTES):
         token = match[0]
         flaw = None
         if token in ("{", "["):
