@@ -60,6 +60,7 @@ def rebuild(directory: Directory, reason: str) -> Index:
     with closing(sqlite3.connect(building, isolation_level=None)) as connection:
         connection.execute("PRAGMA journal_mode = OFF")
         connection.execute("PRAGMA synchronous = OFF")
+        connection.execute("PRAGMA secure_delete = ON")
         connection.execute("PRAGMA temp_store = MEMORY")
         connection.execute("BEGIN")
         records = sum(_read_model(directory, connection, model) for model in MODELS.values())

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from shared import jsontext
 from shared.backends.file.memo import Memo
+from shared.backends.file.scrub import Scrubber
 from shared.models import MAX_INTEGER, MODELS, Record
 from shared.query import Query, Stored, value_kind
 from shared.timestamps import to_ms
@@ -124,6 +125,7 @@ class Index:
         self.path = path
         self.inode = path.stat().st_ino
         self.memo = Memo()
+        self.scrubber = Scrubber(path)
         self._local = threading.local()
         self._connections: list[sqlite3.Connection] = []
         self._opening = threading.Lock()
@@ -145,6 +147,7 @@ class Index:
                 connection.close()
             self._connections.clear()
             self._local = threading.local()
+            self.scrubber.close()
 
     def __del__(self) -> None:
         if hasattr(self, "_connections"):

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from shared.backends.file import lines
 from shared.backends.file.catchup import catch_up, crc_of, new_generation, read_lines, set_aside, write_all
 from shared.backends.file.directory import COMPACTED_SUFFIX, TORN_SUFFIX, Directory
-from shared.backends.file.index import Index, Row, Segment, save_segment
+from shared.backends.file.index import SCHEMA_VERSION, Index, Row, Segment, save_segment
 from shared.backends.file.store import Store
 from shared.errors import UnavailableError
 from shared.models import Record
@@ -208,8 +208,17 @@ def purge(store: Store, model: type[Record], record_ids: Sequence[str]) -> int:
     store.forget_segments([segment.number for segment in segments])
     for _ in range(_LOG_ATTEMPTS):
         if index.empty_log():
+            _clear_free_space(index)
             return sum(row.timestamp is not None for row in rows)
     raise UnavailableError("The journal of the index is in use; purge again.", code="storage_busy")
+
+
+def _clear_free_space(index: Index) -> None:
+    """Leave nothing deleted in the index's pages, nor in what its connections remember of them."""
+    index.scrubber.clear()
+    with index.transaction() as connection:  # makes every other connection read its pages again
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    index.connection.execute("PRAGMA shrink_memory")
 
 
 def _count_gone(connection: sqlite3.Connection, numbers: Iterable[int]) -> None:
