@@ -129,13 +129,14 @@ async def test_no_power_loss_takes_what_was_acknowledged(folder: Path, effort: E
 
 
 async def test_no_power_loss_after_a_kill_takes_what_was_acknowledged(folder: Path, effort: Effort) -> None:
-    """A process is killed with work half done, another goes on, and then the power goes."""
+    """A process that had begun to work is killed with something half done, another goes on, and then the power goes."""
     world = folder / "world"
     world.mkdir()
     chance = effort.chance()
     first = Crashes(folder, chance)
     events = await recorded(world, chance, copies=1)
-    points = set(chance.sample(range(len(events)), effort.times(12, len(events) // 2)))
+    begun = next(point for point, event in enumerate(events) if isinstance(event, Acknowledged))
+    points = set(chance.sample(range(begun, len(events)), effort.times(12, (len(events) - begun) // 2)))
     for point, event in enumerate(events):
         if first.follow(event) and point in points:
             await go_on(folder, chance, first)
