@@ -298,3 +298,18 @@ async def test_a_bad_line_is_told_and_stays_where_it_is(folder: Path, caplog: py
     [told] = [record for record in caplog.records if record.message == "lines were left out"]
     assert (told.segment, told.lines) == (f"{MODEL.__name__}/{DAYS[0]}.jsonl", 1)  # type: ignore[attr-defined]
     assert segment(root, 0).read_bytes() == content
+
+
+async def test_a_deleted_record_does_not_come_back_by_compaction(folder: Path) -> None:
+    """A tombstone stays as long as another file holds a line of its record, which a person may have copied there."""
+    root = folder / "data"
+    await make_history(root)
+    double_lines(root)
+    async with opened(root) as backend:
+        for record_id in await answers(backend):
+            await backend.delete(MODEL, record_id)
+        for path in (root / MODEL.__name__).glob("*.jsonl"):
+            await backend._compact(MODEL, path.stem)
+    shutil.rmtree(root / ".index")
+    async with opened(root) as backend:
+        assert await answers(backend) == said(root, MODEL) == {}
