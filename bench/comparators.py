@@ -14,7 +14,7 @@ from tinydb import Query as TinyQuery
 from tinydb import TinyDB
 
 from shared import jsontext
-from shared.backends.file.index import bucket_column, columns_of
+from shared.backends.file.schema import bucket_column, columns_of
 from shared.models import Record
 from shared.query import Stored, Value, WireRecord
 from shared.timestamps import to_ms

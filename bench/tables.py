@@ -24,8 +24,7 @@ def growth_table(results: Sequence[Result]) -> str:
             work = result.work if not result.work.startswith("page ") else "a page from the middle against page 1"
             by_name.setdefault((work, name), {})[result.records] = value
     rows = [
-        (work, name.rpartition("_")[0].replace("_", " ") or name, *(_cell(name, values, size) for size in sizes))
-        for (work, name), values in by_name.items()
+        (work, _label(name) or name, *(_cell(name, values, size) for size in sizes)) for (work, name), values in by_name.items()
     ]
     return _table(("work", "figure", *(f"{size:,}" for size in sizes)), rows)
 
@@ -39,8 +38,12 @@ _UNITS = {"us": "µs", "ms": "ms", "s": "s", "mb": "MB", "ratio": "times", "coun
 
 
 def _shown(name: str, value: float) -> str:
+    return f"{_label(name)} {_with_unit(name, value)}".strip()
+
+
+def _label(name: str) -> str:
     label = name.removesuffix("_per_s") if name.endswith("_per_s") else name.rpartition("_")[0]
-    return f"{label.replace('_', ' ')} {_with_unit(name, value)}".strip()
+    return label.replace("_", " ")
 
 
 def _with_unit(name: str, value: float) -> str:

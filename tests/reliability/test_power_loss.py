@@ -18,7 +18,7 @@ from tests.reliability.conftest import Effort
 from tests.reliability.ledger import Ledger, everything, reopened
 from tests.reliability.proven import proven
 from tests.reliability.recording import Acknowledged, Asked, Event, IndexCopy, Key, RecordingDisk
-from tests.reliability.storage import Image, Storage
+from tests.reliability.storage import Image, Storage, Written
 from tests.reliability.workload import Workload
 from tests.support.records import START
 
@@ -125,6 +125,28 @@ async def test_no_power_loss_takes_what_was_acknowledged(folder: Path, effort: E
         for event in events:
             if crashes.follow(event):
                 await crashes.check(crashes.storage.drop_all())
+                await crashes.check(crashes.storage.lose_power(chance))
+
+
+async def test_a_purge_cut_short_alters_and_brings_back_nothing(folder: Path, effort: Effort) -> None:
+    """Long lines that are blanked in part are no records, and what they had replaced stays replaced."""
+    world, chance = folder / "world", effort.chance()
+    world.mkdir()
+    disk = RecordingDisk(world, world / _ROOT)
+    backend = FileBackend(world / _ROOT, disk=disk)
+    await backend.connect()
+    workload = Workload(backend, disk, chance, {})
+    made = [proven(SystemEventLog, f"long-{number}", START, size=3_000) for number in range(4)]
+    for stored in made:
+        await workload.create(SystemEventLog, stored)
+    await workload.update(SystemEventLog, made[0].id)
+    await workload.delete(SystemEventLog, made[1].id)
+    await workload.purge_ids(SystemEventLog, [stored.id for stored in made])
+    await backend.disconnect()
+    crashes = Crashes(folder, chance)
+    for event in disk.events:
+        if crashes.follow(event) and isinstance(event, Written):
+            for _ in range(effort.times(8, 200)):
                 await crashes.check(crashes.storage.lose_power(chance))
 
 

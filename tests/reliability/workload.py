@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -54,22 +54,22 @@ class Workload:
 
     async def create_at_once(self) -> None:
         """Calls that may share a group."""
-        await asyncio.gather(*(self._create(model, self._new(model)) for model in self._chance.choices(_MODELS, k=3)))
+        await asyncio.gather(*(self.create(model, self._new(model)) for model in self._chance.choices(_MODELS, k=3)))
 
     async def update_some(self) -> None:
         """New versions of different records."""
-        await asyncio.gather(*(self._update(*key) for key in self._some(3)))
+        await asyncio.gather(*(self.update(*key) for key in self._some(3)))
 
     async def delete_some(self) -> None:
         """Deletes of different records."""
         keys = self._some(2)
-        await asyncio.gather(*(self._told({key: None}, self._backend.delete(*key)) for key in keys))
+        await asyncio.gather(*(self.delete(*key) for key in keys))
 
     async def create_again(self) -> None:
         """A deleted id is used again, on another day."""
         if self._gone:
             model, record_id = self._gone.pop(self._chance.randrange(len(self._gone)))
-            await self._create(model, self._new(model, record_id))
+            await self.create(model, self._new(model, record_id))
 
     async def compact(self) -> None:
         """A day loses its dead lines."""
@@ -79,8 +79,7 @@ class Workload:
     async def purge(self) -> None:
         """Records leave no copy, some that were deleted before too."""
         model = self._chance.choice(_MODELS)
-        keys = [key for key in (*self._some(3), *self._gone[-2:]) if key[0] is model]
-        await self._told(dict.fromkeys(keys), self._backend.purge(model, [record_id for _, record_id in keys]))
+        await self.purge_ids(model, [record_id for kind, record_id in (*self._some(3), *self._gone[-2:]) if kind is model])
 
     async def expire(self) -> None:
         """Retention removes whole days and part of one."""
@@ -92,11 +91,13 @@ class Workload:
         query = Query(model, until=until, descending=False, limit=1_000)
         await self._told(dict.fromkeys(past), self._backend.delete_where(query))
 
-    async def _create(self, model: type[Record], stored: Stored) -> None:
+    async def create(self, model: type[Record], stored: Stored) -> None:
+        """One create."""
         outcome = await self._told({(model, stored.id): stored}, self._backend.create(model, stored))
         assert not outcome.existed
 
-    async def _update(self, model: type[Record], record_id: str) -> None:
+    async def update(self, model: type[Record], record_id: str) -> None:
+        """The next content of a record that is there."""
         before = self.present[model, record_id]
         current = await self._backend.find_by_id(model, record_id)
         assert current is not None
@@ -105,6 +106,14 @@ class Workload:
         changed = {**metadata, "n": number, "size": size, "text": text(record_id, number, size)}
         after = replace(before, record={**before.record, "metadata": changed})
         await self._told({(model, record_id): after}, self._backend.update(model, after, current.etag))
+
+    async def delete(self, model: type[Record], record_id: str) -> None:
+        """One delete."""
+        await self._told({(model, record_id): None}, self._backend.delete(model, record_id))
+
+    async def purge_ids(self, model: type[Record], ids: Sequence[str]) -> None:
+        """One purge."""
+        await self._told({(model, record_id): None for record_id in ids}, self._backend.purge(model, ids))
 
     async def _told(self, effects: Mapping[Key, Stored | None], call: Awaitable[Any]) -> Any:
         number = self._disk.asked(effects)

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from shared.backends.file.index import Index, Segment, bucket_column, conditions
+from shared.backends.file.index import Index, Segment, conditions
+from shared.backends.file.schema import bucket_column
 from shared.models import Record
 from shared.query import Aggregation, Group, Query, Value, value_kind
 from shared.timestamps import from_ms, to_ms

@@ -18,12 +18,11 @@ from shared.backends.file.index import (
     Index,
     Row,
     Segment,
-    create_file,
-    create_secondary_indexes,
     put_rows,
     row_values,
     save_segment,
 )
+from shared.backends.file.schema import create_file, create_secondary_indexes
 from shared.models import MODELS, Record
 from shared.query import Stored
 from shared.timestamps import to_ms

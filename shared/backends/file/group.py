@@ -187,6 +187,10 @@ class Group:
     def is_empty(self) -> bool:
         return not self._appends
 
+    @property
+    def line_count(self) -> int:
+        return sum(len(append.lines) for append in self._appends.values())
+
     def write(self, opened: Opened, keep: Callable[[], None]) -> None:
         """Append and sync every line. Raises OSError, after which nothing of the group is in the segments.
 

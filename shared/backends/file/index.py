@@ -16,13 +16,12 @@ from typing import Any, NamedTuple
 
 from shared import jsontext
 from shared.backends.file.memo import Memo
+from shared.backends.file.schema import columns_of, connect
 from shared.backends.file.scrub import Scrubber
-from shared.models import MAX_INTEGER, MODELS, Record
+from shared.models import MAX_INTEGER, Record
 from shared.query import Query, Stored, value_kind
 from shared.timestamps import to_ms
 
-SCHEMA_VERSION = 1
-_BUSY_TIMEOUT_SECONDS = 10.0
 _PROBE_ROWS = 1_000
 """Of several filters the one with the fewest matches leads; so many matches are counted to find it."""
 
@@ -72,16 +71,6 @@ class Row(NamedTuple):
 _SEGMENT_COLUMNS = ", ".join(Segment._fields)
 _SEGMENT_UPDATES = ", ".join(f"{name} = excluded.{name}" for name in Segment._fields[3:])
 _ROW_COLUMNS = ", ".join(Row._fields)
-
-
-def columns_of(model: type[Record]) -> list[str]:
-    """The columns of a model's table after those of Row: filterable fields, durations, their bucket numbers."""
-    return [*model.filterable, *model.durations, *(bucket_column(name) for name in model.durations)]
-
-
-def bucket_column(duration: str) -> str:
-    """The column of a duration's bucket number."""
-    return f"{duration}.bucket"
 
 
 def row_values(model: type[Record], row: Row, stored: Stored | None) -> tuple[Any, ...]:
@@ -135,7 +124,7 @@ class Index:
         """The connection of the calling thread."""
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if connection is None:
-            connection = self._local.connection = _connect(self.path)
+            connection = self._local.connection = connect(self.path)
             with self._opening:
                 self._connections.append(connection)
         return connection
@@ -269,6 +258,10 @@ class Index:
         [updated] = self.connection.execute(sql, (segment.least, segment.greatest, segment.number)).fetchone()
         return None if updated is None else int(updated)
 
+    def fold_log(self) -> None:
+        """Fold the write-ahead log into the file, as far as readers allow."""
+        self.connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+
     def empty_log(self) -> bool:
         """Fold the write-ahead log into the file and cut it to nothing; False where another reader is in the way."""
         [busy, _, _] = self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
@@ -321,80 +314,3 @@ def save_segment(connection: sqlite3.Connection, segment: Segment) -> None:
         f"ON CONFLICT (number) DO UPDATE SET {_SEGMENT_UPDATES}",
         segment,
     )
-
-
-def create_file(path: Path) -> None:
-    """Make an empty index file with its tables, without the secondary indexes."""
-    connection = sqlite3.connect(path, isolation_level=None)
-    try:
-        connection.execute("PRAGMA journal_mode = OFF")
-        connection.execute("PRAGMA synchronous = OFF")
-        connection.execute("PRAGMA page_size = 4096")
-        connection.execute("BEGIN")
-        _create_tables(connection)
-        connection.execute("COMMIT")
-    finally:
-        connection.close()
-
-
-def _create_tables(connection: sqlite3.Connection) -> None:
-    connection.execute(
-        """CREATE TABLE segments (number INTEGER PRIMARY KEY, model TEXT NOT NULL, day TEXT NOT NULL,
-        generation INTEGER NOT NULL, inode INTEGER NOT NULL, size INTEGER NOT NULL, modified_ns INTEGER NOT NULL,
-        crc INTEGER NOT NULL, live INTEGER NOT NULL, dead_bytes INTEGER NOT NULL, unreadable INTEGER NOT NULL,
-        least INTEGER, greatest INTEGER, updated INTEGER, UNIQUE (model, day))"""
-    )
-    connection.execute(
-        "CREATE TABLE spread (model TEXT NOT NULL, id TEXT NOT NULL, segment INTEGER NOT NULL, "
-        "PRIMARY KEY (model, id, segment)) WITHOUT ROWID"
-    )
-    for name, model in MODELS.items():
-        kinds = {field: "TEXT" if value_kind(model, field) is str else "INTEGER" for field in model.filterable}
-        columns = "".join(f', "{column}" {kinds.get(column, "NUMERIC")}' for column in columns_of(model))
-        connection.execute(
-            f'CREATE TABLE "{name}" (id TEXT PRIMARY KEY, version INTEGER NOT NULL, segment INTEGER NOT NULL, '
-            "offset INTEGER NOT NULL, length INTEGER NOT NULL, checksum INTEGER NOT NULL, timestamp INTEGER, "
-            f"updated INTEGER{columns}) WITHOUT ROWID"
-        )
-        connection.execute(_spread_trigger(name))
-    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-
-
-def _spread_trigger(table: str) -> str:
-    return (
-        f'CREATE TRIGGER "{table}.spread" BEFORE INSERT ON "{table}" '
-        f'WHEN EXISTS (SELECT 1 FROM "{table}" WHERE id = NEW.id AND segment <> NEW.segment) BEGIN '
-        f"INSERT OR IGNORE INTO spread SELECT '{table}', id, segment FROM \"{table}\" WHERE id = NEW.id; "
-        f"INSERT OR IGNORE INTO spread VALUES ('{table}', NEW.id, NEW.segment); END"
-    )
-
-
-def create_secondary_indexes(connection: sqlite3.Connection) -> None:
-    """Index every list order: by time, and by each filterable field and time. The id ends each, as the primary key."""
-    for name, model in MODELS.items():
-        connection.execute(f'CREATE INDEX IF NOT EXISTS "{name}.timestamp" ON "{name}" (timestamp)')
-        for field in model.filterable:
-            connection.execute(f'CREATE INDEX IF NOT EXISTS "{name}.{field}" ON "{name}" ("{field}", timestamp)')
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode=rw",
-        uri=True,
-        timeout=_BUSY_TIMEOUT_SECONDS,
-        isolation_level=None,
-        check_same_thread=False,
-        cached_statements=256,
-    )
-    try:
-        [version] = connection.execute("PRAGMA user_version").fetchone()
-        if version != SCHEMA_VERSION:
-            raise sqlite3.DatabaseError("the index has another schema")
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")
-        connection.execute("PRAGMA secure_delete = ON")
-        connection.execute("PRAGMA temp_store = MEMORY")
-    except BaseException:
-        connection.close()
-        raise
-    return connection

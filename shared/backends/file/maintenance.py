@@ -17,7 +17,8 @@ from typing import NamedTuple
 from shared.backends.file import lines
 from shared.backends.file.catchup import catch_up, crc_of, new_generation, read_lines, set_aside, write_all
 from shared.backends.file.directory import COMPACTED_SUFFIX, TORN_SUFFIX, Directory
-from shared.backends.file.index import SCHEMA_VERSION, Index, Row, Segment, save_segment
+from shared.backends.file.index import Index, Row, Segment, save_segment
+from shared.backends.file.schema import SCHEMA_VERSION
 from shared.backends.file.store import Store
 from shared.errors import UnavailableError
 from shared.models import Record

@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 _OPEN_SEGMENTS = 128
 _ATTEMPTS = 4
-"""How often a read looks again for the same segment's sake; the last time with an index built anew."""
+"""How often a read looks again for the same segment's sake before it keeps everybody else from changing it."""
 _MANY_SEGMENTS = 128
 _CHEAP_LOOK_SECONDS = 0.0005
 _LOOK_SHARE = 20
@@ -112,25 +112,38 @@ class Store:
 
     def _answer(self, models: Iterable[type[Record]], look: Callable[[Index], T]) -> T:
         attempts: Counter[str | None] = Counter()
-        while max(attempts.values(), default=0) <= _ATTEMPTS:
+        while max(attempts.values(), default=0) < _ATTEMPTS:
             try:
-                index = self.index()
-                for model in models:
-                    self._freshen(index, model)
-                return look(index)
+                return self._look(models, look)
             except _MismatchError as mismatch:
                 place = None if mismatch.segment is None else mismatch.segment.day
                 attempts[place] += 1
-                if attempts[place] < _ATTEMPTS:
-                    self._repair(models, mismatch.segment, attempts[place])
-                else:
-                    self.rebuild("it does not lead to the lines")
+                self._repair(models, mismatch.segment, attempts[place])
             except sqlite3.DatabaseError as error:
                 if not index_is_broken(error):
                     raise
                 attempts[None] += 1
                 self.rebuild(str(error))
-        raise UnavailableError("The data directory changes faster than it can be read.", code="storage_busy")
+        return self._answer_alone(models, look)
+
+    def _answer_alone(self, models: Iterable[type[Record]], look: Callable[[Index], T]) -> T:
+        """The answer while nobody else changes anything, by an index built anew where rows and lines differ even so."""
+        with self.directory.lock.hold():
+            self.forget_segments()
+            try:
+                return self._look(models, look)
+            except _MismatchError:
+                self.rebuild("it does not lead to the lines")
+            try:
+                return self._look(models, look)
+            except _MismatchError:
+                raise UnavailableError("The data directory changes faster than it can be read.", code="storage_busy") from None
+
+    def _look(self, models: Iterable[type[Record]], look: Callable[[Index], T]) -> T:
+        index = self.index()
+        for model in models:
+            self._freshen(index, model)
+        return look(index)
 
     def index(self) -> Index:
         """The current index, built anew where it was lost."""

@@ -22,6 +22,7 @@ from shared.models import MODELS, Record
 logger = logging.getLogger(__name__)
 
 _GROUP_LIMIT = 4_096
+_LINES_BETWEEN_FOLDS = 500
 
 T = TypeVar("T")
 Work = Callable[[Group], Any]
@@ -47,6 +48,7 @@ class Writer:
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._descriptors: OrderedDict[tuple[str, str], int] = OrderedDict()
         self._dirty: list[Segment] = []
+        self._unfolded = 0
         self._thread = threading.Thread(target=self._run, name="file-writer", daemon=True)
         self._thread.start()
 
@@ -99,7 +101,14 @@ class Writer:
         self._tidy()
 
     def _tidy(self) -> None:
-        """Compact what the last groups have left mostly dead; nobody waits for it."""
+        """Fold the index's log, and compact what the last groups have left mostly dead; nobody waits for it."""
+        if self._unfolded >= _LINES_BETWEEN_FOLDS:
+            self._unfolded = 0
+            try:
+                with translated_errors():
+                    self._store.index().fold_log()
+            except ServiceError as error:
+                logger.warning("folding the index's log failed", extra={"cause": error.message})
         worth, self._dirty = [segment for segment in self._dirty if is_mostly_dead(segment)], []
         for segment in worth:
             try:
@@ -147,6 +156,7 @@ class Writer:
             raise
         try:
             self._dirty += group.index()
+            self._unfolded += group.line_count
         except sqlite3.DatabaseError as error:
             if not index_is_broken(error):
                 raise
