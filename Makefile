@@ -30,7 +30,7 @@ clean:
 	@$(if $(PYTHON),,$(error $(NOT_FOUND)))$(PYTHON) -m venv .venv
 	@.venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-local.txt && touch $@
 
-.venv/dev.stamp: requirements.txt requirements-local.txt requirements-dev.txt
+.venv/dev.stamp: $(wildcard requirements*.txt)
 	@$(if $(PYTHON),,$(error $(NOT_FOUND)))$(PYTHON) -m venv .venv
 	@.venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt && touch .venv/run.stamp $@
 

@@ -10,7 +10,7 @@ from shared.errors import ConfigurationError
 from shared.models import PUBLIC_MODELS
 from shared.ncrontab import Schedule
 
-DATABASE_TYPES = ("file", "cosmosdb")
+DATABASE_TYPES = ("file", "cosmosdb", "tables", "postgresql", "mongodb")
 _ALIASES = {"mock": "file"}
 IP_MODES = ("truncate", "hash", "drop", "full")
 MIN_SALT_CHARACTERS = 16
@@ -28,8 +28,15 @@ class Settings:
     database_max_cache_size: int = 1_000
     database_connection_string: str | None = field(default=None, repr=False)
     database_name: str = "logogen"
+    database_host: str | None = None
+    database_port: int | None = None
+    database_username: str | None = None
+    database_password: str | None = field(default=None, repr=False)
+    database_tls: bool | None = None
+    database_pool_size: int = 10
     cosmos_endpoint: str | None = None
     cosmos_buckets: int = 4
+    tables_endpoint: str | None = None
     privacy_salt: str | None = field(default=None, repr=False)
     privacy_salt_previous: tuple[str, ...] = field(default=(), repr=False)
     privacy_ip_mode: str = "truncate"
@@ -48,8 +55,15 @@ class Settings:
             database_max_cache_size=read("DATABASE_MAX_CACHE_SIZE", _integer(0, 10_000_000), 1_000),
             database_connection_string=read("DATABASE_CONNECTION_STRING", str, None, secret=True),
             database_name=read("DATABASE_NAME", _name, "logogen"),
+            database_host=read("DATABASE_HOST", str, None),
+            database_port=read("DATABASE_PORT", _integer(1, 65_535), None),
+            database_username=read("DATABASE_USERNAME", str, None),
+            database_password=read("DATABASE_PASSWORD", str, None, secret=True),
+            database_tls=read("DATABASE_TLS", _boolean, None),
+            database_pool_size=read("DATABASE_POOL_SIZE", _integer(1, 1_000), 10),
             cosmos_endpoint=read("COSMOS_ENDPOINT", str, None),
             cosmos_buckets=read("COSMOS_BUCKETS", _integer(1, 256), 4),
+            tables_endpoint=read("TABLES_ENDPOINT", str, None),
             privacy_salt=read("PRIVACY_SALT", _salt, None, secret=True),
             privacy_salt_previous=read("PRIVACY_SALT_PREVIOUS", _salts, (), secret=True),
             privacy_ip_mode=read("PRIVACY_IP_MODE", _one_of(IP_MODES), "truncate"),

@@ -9,7 +9,8 @@ import pytest
 from shared.backends.base import Backend
 from tests.contract.gaps import gap_of
 from tests.contract.stores import STORES, Store
-from tests.servers.cosmium import require, running
+from tests.servers import cosmium as cosmium_server
+from tests.servers.tools import require
 from tests.support.records import make
 
 
@@ -25,8 +26,8 @@ def cosmos_account() -> Iterator[Any]:
 @pytest.fixture(scope="session")
 def cosmium() -> Iterator[str]:
     """The connection string of an independent server of the Cosmos DB API."""
-    require()
-    with running() as connection_string:
+    require("Cosmium", cosmium_server.binary)
+    with cosmium_server.running() as connection_string:
         yield connection_string
 
 
