@@ -1,17 +1,17 @@
 """Canonical timestamps: UTC, truncated to the millisecond, `2024-01-01T12:00:00.000Z`, so that text order is time order."""
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 
 _RFC3339 = re.compile(
     r"(\d{4}-\d{2}-\d{2})[Tt ](\d{2}:\d{2}:\d{2})(?:\.(\d{1,9}))?([Zz]|[+-]\d{2}:\d{2})",
     re.ASCII,
 )
 _OFFSET_MISSING = re.compile(r"\d{4}-\d{2}-\d{2}(?:[Tt ]\d{2}:\d{2}(?::\d{2}(?:\.\d+)?)?)?", re.ASCII)
-_CANONICAL = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z", re.ASCII)
+_CANONICAL = re.compile(r"\d{4}-\d{2}-\d{2}T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d\.\d{3}Z", re.ASCII)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST = datetime.max.replace(tzinfo=UTC)
-_MILLISECOND = timedelta(milliseconds=1)
 
 DAY_MS = 86_400_000
 EARLIEST = "1970-01-01T00:00:00.000Z"
@@ -39,12 +39,17 @@ def parse_timestamp(text: str) -> str:
 
 def is_canonical(text: str) -> bool:
     """Whether the text is a canonical timestamp of a moment that exists."""
-    if _CANONICAL.fullmatch(text) is None:
-        return False
+    return _CANONICAL.fullmatch(text) is not None and _day_ms(text[:10]) is not None
+
+
+@lru_cache(maxsize=4_096)
+def _day_ms(day: str) -> int | None:
+    """Milliseconds from 1970 to the start of a day; None where there is no such day, or it is before 1970."""
     try:
-        return parse_timestamp(text) == text
+        days = date.fromisoformat(day).toordinal() - _EPOCH.toordinal()
     except ValueError:
-        return False
+        return None
+    return days * DAY_MS if days >= 0 else None
 
 
 def format_timestamp(moment: datetime) -> str:
@@ -54,7 +59,10 @@ def format_timestamp(moment: datetime) -> str:
 
 def to_ms(timestamp: str) -> int:
     """Milliseconds since 1970 of a canonical timestamp."""
-    return (datetime.fromisoformat(timestamp) - _EPOCH) // _MILLISECOND
+    day = _day_ms(timestamp[:10])
+    if day is None:
+        raise ValueError("is not a canonical timestamp")
+    return day + int(timestamp[11:13]) * 3_600_000 + int(timestamp[14:16]) * 60_000 + int(timestamp[17:19] + timestamp[20:23])
 
 
 def from_ms(milliseconds: int) -> str:

@@ -11,7 +11,7 @@ import pytest
 
 from shared.backends.file.backend import FileBackend
 from shared.models import ImageGenerationTransaction
-from shared.query import Stored
+from shared.query import Aggregation, Stored
 from shared.timestamps import shift
 from tests.contract.steps import kept
 from tests.reliability.conftest import Effort
@@ -39,7 +39,7 @@ def revised(stored: Stored, revision: int) -> Stored:
 
 
 async def lived(backend: FileBackend, chance: random.Random, count: int) -> list[str]:
-    """The subject's ids, after creates among many others', updates, deletes, creates anew and compactions."""
+    """The subject's ids, after creates among many others', updates, deletes, creates anew, compactions and figures."""
     batch = [generation(owner, number) for owner in (SUBJECT, OTHER) for number in range(count)]
     chance.shuffle(batch)
     stored = [
@@ -56,6 +56,7 @@ async def lived(backend: FileBackend, chance: random.Random, count: int) -> list
                 await backend.create(MODEL, again)
         if chance.random() < 0.05:
             await backend._compact(MODEL, chance.choice(batch).timestamp[:10])
+    await backend.aggregate(Aggregation(MODEL, group_by=("apiModel", "llmModel")))
     return [one.id for one in batch if one.id.startswith(SUBJECT)]
 
 

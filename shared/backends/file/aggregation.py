@@ -1,14 +1,18 @@
 """Aggregations over the index: counts, bounds, sums and histograms, grouped in one pass over the rows.
 
 SQLite groups by sorting, once for every histogram; folding its rows here is several times faster. What whole segments
-come to is remembered for as long as they stay as they are, so that a later aggregation reads only what has changed.
+come to is remembered for as long as they stay as they are, in the process and, of past days, in the index file too, so
+that a later aggregation reads only what has changed.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from pydantic_core import from_json
+
+from shared import jsontext
 from shared.backends.file.index import Index, Segment, conditions
 from shared.backends.file.schema import bucket_column
 from shared.models import Record
@@ -113,32 +117,44 @@ class _Parts:
         ]
 
 
-def aggregate(index: Index, aggregation: Aggregation) -> list[Group]:
-    """The groups of an aggregation."""
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The groups of an aggregation, and what was computed for it that `Index.keep_summaries` may keep, under its shape."""
+
+    groups: list[Group]
+    shape: str = ""
+    summaries: Mapping[Segment, str] = field(default_factory=dict)
+
+
+def aggregate(index: Index, aggregation: Aggregation) -> Answer:
+    """The answer to an aggregation."""
     parts = _Parts(aggregation)
     query = Query(aggregation.model, aggregation.filters, aggregation.since, aggregation.until)
     with index.snapshot():
         if aggregation.filters:
             where, parameters = conditions(query)
             _fold(index, aggregation, where, parameters, lambda _: parts)
-        else:
-            _fold_segments(index, aggregation, query, parts)
-    return parts.groups(aggregation)
+            return Answer(parts.groups(aggregation))
+        asked = (aggregation.model.__name__, aggregation.group_by, aggregation.sums, aggregation.histograms)
+        shape = jsontext.dumps(asked)
+        summaries = _fold_segments(index, aggregation, query, shape, parts)
+        return Answer(parts.groups(aggregation), shape, summaries)
 
 
-def _fold_segments(index: Index, aggregation: Aggregation, query: Query, parts: _Parts) -> None:
+def _fold_segments(index: Index, aggregation: Aggregation, query: Query, shape: str, parts: _Parts) -> Mapping[Segment, str]:
+    """Add what each segment comes to; the summaries of past days among what had to be computed."""
     since, until = to_ms(query.since) if query.since else 0, to_ms(query.until) if query.until else 1 << 62
-    shape = (aggregation.model, aggregation.group_by, aggregation.sums, aggregation.histograms)
     shared = index.segments_that_share_ids(aggregation.model.__name__)
+    segments = index.segments(aggregation.model.__name__)
     missing, present = [], 0
-    for segment in index.segments(aggregation.model.__name__):
+    for segment in segments:
         if not segment.live or segment.least is None or segment.greatest is None:
             continue
         present += segment.live
         if segment.greatest < since or segment.least >= until:
             continue
         if since <= segment.least and segment.greatest < until and segment.number not in shared:
-            known = index.memo.get((shape, segment.number), _state(segment))
+            known = _remembered(index, shape, segment)
             if known is None:
                 missing.append(segment)
             else:
@@ -146,10 +162,34 @@ def _fold_segments(index: Index, aggregation: Aggregation, query: Query, parts: 
         else:
             where, parameters = conditions(query)
             _fold(index, aggregation, f"{where} AND {_OF_SEGMENT}", [*parameters, *_place(segment)], lambda _: parts)
+    summaries, last = {}, max((segment.day for segment in segments), default="")
     for segment, found in _fold_whole(index, aggregation, missing, present):
         packed = found.packed()
-        index.memo.put((shape, segment.number), _state(segment), packed, sum(_size(one) for one in packed))
+        _remember(index, shape, segment, packed)
         parts.merge(packed)
+        if segment.day < last:
+            summaries[segment] = jsontext.dumps([asdict(one) for one in packed])
+    return summaries
+
+
+def _remembered(index: Index, shape: str, segment: Segment) -> tuple[_Packed, ...] | None:
+    """What a segment comes to, as this process or the index file knows it."""
+    known: tuple[_Packed, ...] | None = index.memo.get((shape, segment.number), _state(segment))
+    if known is None and (content := index.summary(segment, shape)) is not None:
+        known = tuple(_unpacked(one) for one in from_json(content))
+        _remember(index, shape, segment, known)
+    return known
+
+
+def _remember(index: Index, shape: str, segment: Segment, packed: tuple[_Packed, ...]) -> None:
+    index.memo.put((shape, segment.number), _state(segment), packed, sum(_size(one) for one in packed))
+
+
+def _unpacked(content: Mapping[str, Any]) -> _Packed:
+    histograms = tuple((tuple(buckets), tuple(counts)) for buckets, counts in content["histograms"])
+    return _Packed(
+        tuple(content["key"]), content["count"], content["least"], content["greatest"], tuple(content["sums"]), histograms
+    )
 
 
 _OF_SEGMENT = "timestamp BETWEEN ? AND ? AND segment = ?"
@@ -159,7 +199,7 @@ def _place(segment: Segment) -> list[Any]:
     return [segment.least, segment.greatest, segment.number]
 
 
-def _state(segment: Segment) -> tuple[int, ...]:
+def _state(segment: Segment) -> tuple[int | None, ...]:
     return (segment.generation, segment.size, segment.crc, segment.live, segment.dead_bytes)
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TypeVar
 
 from shared.backends.base import Backend, BackendStats, Deleted, ModelStats, Outcome
-from shared.backends.file.aggregation import aggregate
 from shared.backends.file.cache import RecordCache
 from shared.backends.file.directory import Directory, translated_errors
 from shared.backends.file.disk import Disk
@@ -121,7 +120,7 @@ class FileBackend(Backend):
 
     async def aggregate(self, aggregation: Aggregation) -> list[Group]:
         store = self._connected
-        return await self._read(lambda: store.reading(aggregation.model, lambda index: aggregate(index, aggregation)))
+        return await self._read(lambda: store.aggregate(aggregation))
 
     async def delete_where(self, query: Query) -> Deleted:
         count = 0

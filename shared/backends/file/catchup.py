@@ -152,7 +152,7 @@ def _refresh(
 
 def _prefix_unchanged(segment: Segment, path: Path) -> bool:
     status = path.stat()
-    if status.st_ino != segment.inode or status.st_size < segment.size:
+    if segment.crc is None or status.st_ino != segment.inode or status.st_size < segment.size:
         return False
     return crc_of(path, segment.size) == segment.crc
 
@@ -224,6 +224,7 @@ def _read_segment(
         size=status.st_size,
         modified_ns=status.st_mtime_ns,
         crc=scan.crc,
+        blank_bytes=segment.blank_bytes + scan.blank_bytes,
         unreadable=segment.unreadable + scan.unreadable,
         updated=None,
     )
@@ -239,13 +240,15 @@ class _Scan:
         self._end = end
         self._first_reason = ""
         self.unreadable = 0
-        self.crc = segment.crc
+        self.blank_bytes = 0
+        self.crc = segment.crc or 0
 
     def rows(self) -> Iterator[tuple[object, ...]]:
         """A table row for each line that can be read."""
         for offset, line in read_lines(self._path, self._segment.size, self._end):
             self.crc = zlib.crc32(line, self.crc)
             if lines.is_blank(line):
+                self.blank_bytes += len(line)
                 continue
             try:
                 content = lines.decode(self._model, line)

@@ -288,7 +288,7 @@ def _index_append(connection: sqlite3.Connection, append: _Append) -> Segment:
         inode=status.st_ino,
         size=offset,
         modified_ns=status.st_mtime_ns,
-        crc=zlib.crc32(b"".join([line.data for line in append.lines]), segment.crc),
+        crc=None if segment.crc is None else zlib.crc32(b"".join([line.data for line in append.lines]), segment.crc),
         live=segment.live + sum(line.stored is not None for line in append.lines),
         dead_bytes=dead,
         least=min(moments, default=None),

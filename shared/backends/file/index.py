@@ -7,7 +7,7 @@ https://www.sqlite.org/pragma.html#pragma_synchronous.
 
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
@@ -22,6 +22,8 @@ from shared.models import MAX_INTEGER, Record
 from shared.query import Query, Stored, value_kind
 from shared.timestamps import to_ms
 
+_CACHE, _LARGE_CACHE = -2_048, -65_536
+"""Negative numbers are KiB: https://www.sqlite.org/pragma.html#pragma_cache_size."""
 _PROBE_ROWS = 1_000
 """Of several filters the one with the fewest matches leads; so many matches are counted to find it."""
 
@@ -30,7 +32,8 @@ class Segment(NamedTuple):
     """What the index knows of one segment.
 
     `generation` is new whenever offsets may have changed. `inode`, `size` (bytes) and `modified_ns` are the file's when
-    it was last read; `crc` is CRC-32 of those bytes. `live` counts records, `dead_bytes` what compaction would free.
+    it was last read; `crc` is CRC-32 of those bytes, None where they were not read since a purge. `live` counts records,
+    `dead_bytes` what compaction would free, `blank_bytes` what of that is blank lines.
     `unreadable` counts lines that are no records. `least` and `greatest` bound the timestamps (ms) of its records,
     `updated` is their greatest `updatedAt` (ms), None where it is not known without asking the rows.
     """
@@ -42,9 +45,10 @@ class Segment(NamedTuple):
     inode: int = 0
     size: int = 0
     modified_ns: int = 0
-    crc: int = 0
+    crc: int | None = 0
     live: int = 0
     dead_bytes: int = 0
+    blank_bytes: int = 0
     unreadable: int = 0
     least: int | None = None
     greatest: int | None = None
@@ -150,9 +154,11 @@ class Index:
             return False
 
     @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
-        """A write transaction, rolled back when the block raises."""
+    def transaction(self, *, large: bool = False) -> Iterator[sqlite3.Connection]:
+        """A write transaction, rolled back when the block raises; a large one has memory for the pages it changes."""
         connection = self.connection
+        if large:
+            connection.execute(f"PRAGMA cache_size = {_LARGE_CACHE}")
         connection.execute("BEGIN IMMEDIATE")
         try:
             yield connection
@@ -161,6 +167,9 @@ class Index:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
+        finally:
+            if large:
+                connection.execute(f"PRAGMA cache_size = {_CACHE}")
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
@@ -257,6 +266,19 @@ class Index:
         sql = f'SELECT MAX(updated) FROM "{segment.model}" WHERE timestamp BETWEEN ? AND ? AND segment = ?'
         [updated] = self.connection.execute(sql, (segment.least, segment.greatest, segment.number)).fetchone()
         return None if updated is None else int(updated)
+
+    def summary(self, segment: Segment, shape: str) -> str | None:
+        """What was kept under the shape since the segment last changed."""
+        sql = "SELECT content FROM summaries WHERE segment = ? AND shape = ?"
+        row = self.connection.execute(sql, (segment.number, shape)).fetchone()
+        return None if row is None else str(row[0])
+
+    def keep_summaries(self, shape: str, summaries: Mapping[Segment, str]) -> None:
+        """Keep what segments come to, of those that have not changed meanwhile; under the directory's lock."""
+        with self.transaction() as connection:
+            for segment, content in summaries.items():
+                if self.segment_by_number(segment.number) == segment:
+                    connection.execute("INSERT OR REPLACE INTO summaries VALUES (?, ?, ?)", (segment.number, shape, content))
 
     def fold_log(self) -> None:
         """Fold the write-ahead log into the file, as far as readers allow."""

@@ -106,5 +106,7 @@ class DirectoryLock:
 
     def announced(self) -> list[str]:
         """What a holder that died was changing; empty after an orderly end."""
+        if os.pread(self.descriptor, 1, 0) in (b"", _END):
+            return []
         names, _, _ = os.pread(self.descriptor, 1 << 20, 0).partition(_END)
-        return names.decode(errors="replace").split("\n") if names else []
+        return names.decode(errors="replace").split("\n")

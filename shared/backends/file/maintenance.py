@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from shared.backends.file import lines
-from shared.backends.file.catchup import catch_up, crc_of, new_generation, read_lines, set_aside, write_all
+from shared.backends.file.catchup import catch_up, new_generation, read_lines, set_aside, write_all
 from shared.backends.file.directory import COMPACTED_SUFFIX, TORN_SUFFIX, Directory
 from shared.backends.file.index import Index, Row, Segment, save_segment
 from shared.backends.file.schema import SCHEMA_VERSION
@@ -123,6 +123,7 @@ def _rewrite(directory: Directory, segment: Segment, path: Path, kept: list[_Kep
         modified_ns=status.st_mtime_ns,
         crc=crc,
         dead_bytes=dead,
+        blank_bytes=0,
         unreadable=0,
     )
 
@@ -162,7 +163,7 @@ def unlink_days(store: Store, query: Query) -> int:
             directory.disk.unlink(path)
             directory.disk.unlink(path.with_name(path.name + TORN_SUFFIX))
         directory.disk.sync_directory(directory.model_directory(model.__name__))
-        with index.transaction() as connection:
+        with index.transaction(large=True) as connection:
             for segment in chosen:
                 _delete_rows(connection, segment)
     store.forget_segments([segment.number for segment in chosen])
@@ -194,9 +195,9 @@ def purge(store: Store, model: type[Record], record_ids: Sequence[str]) -> int:
     segments = [s for s in index.segments(model.__name__) if s.number in numbers or s.unreadable]
     with _changing(directory, [segment.name for segment in segments]):
         directory.disk.sync(directory.lock.descriptor)
-        _blank_segments(directory, segments, ids, rows)
+        blank_bytes = _blank_segments(directory, segments, ids, rows)
         _blank_torn(directory, model.__name__, ids)
-        blanked = [_as_blanked(directory, segment, rows) for segment in segments]
+        blanked = [_as_blanked(directory, segment, rows, blank_bytes[segment.number]) for segment in segments]
         with index.transaction() as connection:
             for segment in blanked:
                 save_segment(connection, segment)
@@ -226,24 +227,28 @@ def _count_gone(connection: sqlite3.Connection, numbers: Iterable[int]) -> None:
     connection.executemany("UPDATE segments SET live = live - 1 WHERE number = ?", [(number,) for number in numbers])
 
 
-def _blank_segments(directory: Directory, segments: Sequence[Segment], ids: set[str], rows: Sequence[Row]) -> None:
+def _blank_segments(directory: Directory, segments: Sequence[Segment], ids: set[str], rows: Sequence[Row]) -> dict[int, int]:
     """Blank in three steps that last one after the other, so that a purge cut short brings nothing back and alters nothing.
 
-    Superseded lines go first; then those that win lose the byte that makes them JSON; then the rest of them.
+    Superseded lines go first; then those that win lose the byte that makes them JSON; then the rest of them. How many bytes
+    of lines are blank then that were not, by segment number.
     """
+    blank_bytes: dict[int, int] = {}
     winning = {(row.segment, row.offset) for row in rows}
     winners: list[tuple[Path, list[_Span]]] = []
     for segment in segments:
         path = directory.segment_path(segment.model, segment.day)
         own = [row for row in rows if row.segment == segment.number]
-        has_others = segment.dead_bytes or segment.unreadable
+        has_others = segment.dead_bytes > segment.blank_bytes or segment.unreadable
         spans = _spans(path, segment.size, ids) if has_others else _spans_of_rows(path, own)
+        blank_bytes[segment.number] = sum(span.length + 1 for span in spans)
         winners.append((path, [span for span in spans if (segment.number, span.offset) in winning]))
         _blank(directory, path, [span for span in spans if (segment.number, span.offset) not in winning])
     for path, spans in winners:
         _blank(directory, path, [span._replace(length=span.head) for span in spans])
     for path, spans in winners:
         _blank(directory, path, spans)
+    return blank_bytes
 
 
 def _blank_torn(directory: Directory, model: str, ids: set[str]) -> None:
@@ -267,7 +272,7 @@ def _spans(path: Path, size: int, ids: set[str]) -> list[_Span]:
 
 
 def _spans_of_rows(path: Path, rows: Iterable[Row]) -> list[_Span]:
-    """The lines that rows point at: all there are of their ids in a segment of which no byte is dead."""
+    """The lines that rows point at: all there are of their ids in a segment that has no dead line."""
     with path.open("rb") as file:
         return [_span(row.offset, os.pread(file.fileno(), row.length, row.offset)) for row in rows]
 
@@ -288,11 +293,16 @@ def _blank(directory: Directory, path: Path, spans: Sequence[_Span]) -> None:
         os.close(descriptor)
 
 
-def _as_blanked(directory: Directory, segment: Segment, rows: Iterable[Row]) -> Segment:
+def _as_blanked(directory: Directory, segment: Segment, rows: Iterable[Row], blank_bytes: int) -> Segment:
     path = directory.segment_path(segment.model, segment.day)
-    modified_ns, crc = path.stat().st_mtime_ns, crc_of(path, segment.size) or 0
-    blanked = sum(row.length for row in rows if row.segment == segment.number and row.timestamp is not None)
-    return segment._replace(modified_ns=modified_ns, crc=crc, dead_bytes=segment.dead_bytes + blanked, updated=None)
+    died = sum(row.length for row in rows if row.segment == segment.number and row.timestamp is not None)
+    return segment._replace(
+        modified_ns=path.stat().st_mtime_ns,
+        crc=None,
+        dead_bytes=segment.dead_bytes + died,
+        blank_bytes=segment.blank_bytes + blank_bytes,
+        updated=None,
+    )
 
 
 def _belongs(line: bytes, ids: set[str]) -> bool:

@@ -6,7 +6,7 @@ from pathlib import Path
 from shared.models import MODELS, Record
 from shared.query import value_kind
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _BUSY_TIMEOUT_SECONDS = 10.0
 _LOG_PAGES = 16_384
 """The writer folds the write-ahead log between groups; only past so many pages (64 MB) does a commit do it."""
@@ -40,13 +40,14 @@ def _create_tables(connection: sqlite3.Connection) -> None:
     connection.execute(
         """CREATE TABLE segments (number INTEGER PRIMARY KEY, model TEXT NOT NULL, day TEXT NOT NULL,
         generation INTEGER NOT NULL, inode INTEGER NOT NULL, size INTEGER NOT NULL, modified_ns INTEGER NOT NULL,
-        crc INTEGER NOT NULL, live INTEGER NOT NULL, dead_bytes INTEGER NOT NULL, unreadable INTEGER NOT NULL,
-        least INTEGER, greatest INTEGER, updated INTEGER, UNIQUE (model, day))"""
+        crc INTEGER, live INTEGER NOT NULL, dead_bytes INTEGER NOT NULL, blank_bytes INTEGER NOT NULL,
+        unreadable INTEGER NOT NULL, least INTEGER, greatest INTEGER, updated INTEGER, UNIQUE (model, day))"""
     )
     connection.execute(
         "CREATE TABLE spread (model TEXT NOT NULL, id TEXT NOT NULL, segment INTEGER NOT NULL, "
         "PRIMARY KEY (model, id, segment)) WITHOUT ROWID"
     )
+    _create_summaries(connection)
     for name, model in MODELS.items():
         kinds = {field: "TEXT" if value_kind(model, field) is str else "INTEGER" for field in model.filterable}
         columns = "".join(f', "{column}" {kinds.get(column, "NUMERIC")}' for column in columns_of(model))
@@ -57,6 +58,19 @@ def _create_tables(connection: sqlite3.Connection) -> None:
         )
         connection.execute(_spread_trigger(name))
     connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+
+def _create_summaries(connection: sqlite3.Connection) -> None:
+    """What whole segments come to in an aggregation of some shape; gone with any change of the segment."""
+    connection.execute(
+        "CREATE TABLE summaries (segment INTEGER NOT NULL, shape TEXT NOT NULL, content TEXT NOT NULL, "
+        "PRIMARY KEY (segment, shape)) WITHOUT ROWID"
+    )
+    for event in ("UPDATE", "DELETE"):
+        connection.execute(
+            f'CREATE TRIGGER "segments.{event.lower()}" AFTER {event} ON segments '
+            "BEGIN DELETE FROM summaries WHERE segment = OLD.number; END"
+        )
 
 
 def _spread_trigger(table: str) -> str:

@@ -13,13 +13,14 @@ from typing import TypeVar
 from pydantic_core import from_json
 
 from shared.backends.file import lines
+from shared.backends.file.aggregation import aggregate
 from shared.backends.file.cache import RecordCache
 from shared.backends.file.catchup import catch_up, ensure_index, rebuild
 from shared.backends.file.directory import SEGMENT_SUFFIX, Directory
 from shared.backends.file.index import Index, Row, Segment
 from shared.errors import UnavailableError
 from shared.models import MODELS, Record
-from shared.query import Hidden, Page, Query, Stored, WireRecord
+from shared.query import Aggregation, Group, Hidden, Page, Query, Stored, WireRecord
 
 logger = logging.getLogger(__name__)
 
@@ -28,8 +29,8 @@ T = TypeVar("T")
 _OPEN_SEGMENTS = 128
 _ATTEMPTS = 4
 """How often a read looks again for the same segment's sake before it keeps everybody else from changing it."""
-_MANY_SEGMENTS = 128
-_CHEAP_LOOK_SECONDS = 0.0005
+_MANY_SEGMENTS = 16
+_CHEAP_LOOK_SECONDS = 0.0001
 _LOOK_SHARE = 20
 """Looking at many segments for changes made behind the index takes at most one part in so many of the time."""
 
@@ -97,6 +98,14 @@ class Store:
             return Page([self.load(index, query.model, row) for row in page], more=len(rows) > len(page))
 
         return self.reading(query.model, look)
+
+    def aggregate(self, aggregation: Aggregation) -> list[Group]:
+        answer = self.reading(aggregation.model, lambda index: aggregate(index, aggregation))
+        if answer.summaries:
+            with self.directory.lock.hold(patience=0) as held:
+                if held:
+                    self._if_possible(lambda: self.index().keep_summaries(answer.shape, answer.summaries))
+        return answer.groups
 
     def reading(self, model: type[Record], look: Callable[[Index], T]) -> T:
         """The answer of `look`, over an index that follows the segments of a model; again where rows and lines differ."""
@@ -252,19 +261,23 @@ class Store:
         if not follows:
             with self.directory.lock.hold(patience=0) as held:
                 if held:
-                    self._catch_up_if_possible(index, model)
+                    self._if_possible(lambda: self._catch_up(index, model))
 
-    def _catch_up_if_possible(self, index: Index, model: type[Record]) -> None:
+    @staticmethod
+    def _if_possible(work: Callable[[], None]) -> None:
         """What is acknowledged is in the index already: a disk that takes no changes keeps nobody from reading that."""
         try:
-            if catch_up(self.directory, index, model):
-                self.forget_segments()
+            work()
         except OSError as error:
-            logger.warning("reads go on without catching up", extra={"cause": error.strerror, "errno": error.errno})
+            logger.warning("reads go on without changing the index", extra={"cause": error.strerror, "errno": error.errno})
         except sqlite3.DatabaseError as error:
             if index_is_broken(error):
                 raise
-            logger.warning("reads go on without catching up", extra={"cause": str(error)})
+            logger.warning("reads go on without changing the index", extra={"cause": str(error)})
+
+    def _catch_up(self, index: Index, model: type[Record]) -> None:
+        if catch_up(self.directory, index, model):
+            self.forget_segments()
 
     def _follows(self, index: Index, model: str) -> bool:
         """Whether the index knows the segments in a model's folder, all of them and no others, as they are."""
