@@ -3,9 +3,8 @@
 import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 from shared import jsontext
 from shared.errors import Detail, InvalidError, ServiceError, ThrottledError, TooLargeError, TransientError
@@ -22,16 +21,14 @@ _MODEL_MEMBER = "model"
 _LINE = re.compile(rb"\S[^\n]*")
 
 
-@dataclass(frozen=True, slots=True)
-class BatchItem:
+class BatchItem(NamedTuple):
     """One item as it was sent: a JSON value, or the error that kept it from being one."""
 
     value: Any = None
     error: InvalidError | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ItemResult:
+class ItemResult(NamedTuple):
     """What became of one item. `record_id` is None where the item had no usable id and none was minted."""
 
     record_id: str | None
@@ -96,8 +93,7 @@ def id_as_sent(item: BatchItem) -> str | None:
     return record_id if usable else None
 
 
-@dataclass(frozen=True, slots=True)
-class BatchAnswer:
+class BatchAnswer(NamedTuple):
     """What a whole batch answers. `retry_after` (whole seconds) is there whenever an item can be sent again."""
 
     status: int

@@ -8,7 +8,6 @@ from typing import TypeVar
 
 from shared.errors import ConfigurationError
 from shared.models import PUBLIC_MODELS
-from shared.ncrontab import Schedule
 
 DATABASE_TYPES = ("file", "cosmosdb", "tables", "postgresql", "mongodb")
 _ALIASES = {"mock": "file"}
@@ -177,6 +176,8 @@ def _salts(text: str) -> tuple[str, ...]:
 
 
 def _schedule(text: str) -> str:
+    from shared.ncrontab import Schedule  # noqa: PLC0415 - the default schedule costs a cold start no parser
+
     message = "six fields: second minute hour day month weekday, such as 0 30 3 * * *"
     if len(text.split()) != 6:
         raise ValueError(message)

@@ -17,12 +17,10 @@ ConfigurationError              the operator must act; stops the start
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Detail:
+class Detail(NamedTuple):
     """One thing wrong with a request: `field` is a dotted wire path (`dimensions.width`), empty for the whole."""
 
     field: str

@@ -3,8 +3,7 @@
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from shared.errors import Detail, InvalidError
 from shared.query import Stored
@@ -27,8 +26,7 @@ def _stored_part(stored: Stored) -> str:
     return hashlib.sha256(stored.etag.encode()).hexdigest()[:32]
 
 
-@dataclass(frozen=True, slots=True)
-class Condition:
+class Condition(NamedTuple):
     """The tags that an If-Match or If-None-Match names: (weak, tag without quotes); None is `*`."""
 
     tags: frozenset[tuple[bool, str]] | None

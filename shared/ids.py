@@ -7,9 +7,8 @@ import hashlib
 import hmac
 import re
 import secrets
-import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from shared.timestamps import from_ms, to_ms
 
@@ -22,16 +21,14 @@ _YEAR_2100_MS = to_ms("2100-01-01T00:00:00.000Z")
 RandomBytes = Callable[[int], bytes]
 
 
-@dataclass(frozen=True, slots=True)
-class DayPlace:
+class DayPlace(NamedTuple):
     """Where an id that carries its place lives: a UTC day and a bucket (0 to 255)."""
 
     day: str
     bucket: int
 
 
-@dataclass(frozen=True, slots=True)
-class HashPlace:
+class HashPlace(NamedTuple):
     """Where any other id lives: 12 bits of its SHA-256 (0 to 4095)."""
 
     bucket: int
@@ -49,7 +46,7 @@ def mint_id(timestamp: str, session_id: str | None, random_bytes: RandomBytes = 
         random[9] = session_bucket(session_id)
     random[0] = 0x70 | (random[0] & 0x0F)
     random[2] = 0x80 | (random[2] & 0x3F)
-    return str(uuid.UUID(bytes=to_ms(timestamp).to_bytes(6) + bytes(random)))
+    return _uuid_text(to_ms(timestamp).to_bytes(6) + random)
 
 
 def session_bucket(session_id: str) -> int:
@@ -86,4 +83,9 @@ def derive_session_id(salt: bytes, address: str, agent: str, day: str) -> str:
     digest = bytearray(hmac.digest(salt, message, "sha256")[:16])
     digest[6] = 0x80 | (digest[6] & 0x0F)
     digest[8] = 0x80 | (digest[8] & 0x3F)
-    return str(uuid.UUID(bytes=bytes(digest)))
+    return _uuid_text(digest)
+
+
+def _uuid_text(content: bytes | bytearray) -> str:
+    digits = content.hex()
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"

@@ -6,9 +6,8 @@ A record passes through here once, when it is created; changes to it go through 
 import hashlib
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from shared import jsontext
 from shared.errors import Detail, InvalidError, TooLargeError
@@ -32,8 +31,7 @@ _STATUS_OF_SUCCESS = {True: "completed", False: "failed", None: "pending"}
 _SUCCESS_OF_STATUS = {"completed": True, "failed": False}
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
+class Prepared(NamedTuple):
     """A record ready to be stored.
 
     `content` is what the client sent, after privacy. `session_is_sure` is False where the session was derived from today's
@@ -184,8 +182,7 @@ def arranged(model: type[Record], members: WireRecord) -> WireRecord:
     """The members in the order that every stored record of the model has."""
     order = _orders.get(model)
     if order is None:
-        names = (str(field.alias) for field in model.model_fields.values())
-        order = _orders[model] = (*(name for name in names if name not in _LAST_MEMBERS), *_LAST_MEMBERS)
+        order = _orders[model] = (*(name for name in model.fields if name not in _LAST_MEMBERS), *_LAST_MEMBERS)
     return {name: members[name] for name in order if name in members}
 
 

@@ -93,9 +93,6 @@ def _first_flaw(text: str, deepest: int | None) -> tuple[str, int] | None:
 
 
 _decoder = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant, parse_int=_integer)
-_canonical_encoder = json.JSONEncoder(
-    ensure_ascii=False, allow_nan=False, separators=(",", ":"), check_circular=False, sort_keys=True
-)
 
 
 def loads(body: bytes, where: str = "") -> Any:
@@ -148,7 +145,15 @@ def dumps(value: Any) -> str:
 
 def canonical(value: Any) -> bytes:
     """The same bytes for equal values, whatever the order of members; for hashing."""
-    return _canonical_encoder.encode(value).encode()
+    return to_json(_sorted(value))
+
+
+def _sorted(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _sorted(item) if isinstance(item := value[name], dict | list) else item for name in sorted(value)}
+    if isinstance(value, list):
+        return [_sorted(item) for item in value]
+    return value
 
 
 def problems(value: Any, path: str = "", depth: int = 0) -> Iterator[Detail]:
@@ -156,7 +161,7 @@ def problems(value: Any, path: str = "", depth: int = 0) -> Iterator[Detail]:
 
     The value is a record: each of its fields may nest up to 20 deep. `depth` is how deep the value stands in it.
     """
-    if _is_plain(value, depth):
+    if is_plain(value, depth):
         return
     if isinstance(value, dict | list):
         yield from _container_problems(value, path, depth)
@@ -164,14 +169,19 @@ def problems(value: Any, path: str = "", depth: int = 0) -> Iterator[Detail]:
         yield Detail(path, message)
 
 
-def _is_plain(value: Any, depth: int) -> bool:
-    """Whether nothing is wrong, told without paths: they are made for what is wrong only."""
+def is_plain(value: Any, depth: int = 0) -> bool:
+    """Whether `problems` finds nothing, told without paths: they are made for what is wrong only."""
+    if isinstance(value, str):
+        return _text_problem(value) is None
     if isinstance(value, dict):
-        return depth <= MAX_NESTING and all(
-            isinstance(name, str) and _text_problem(name) is None and _is_plain(item, depth + 1) for name, item in value.items()
-        )
+        if depth > MAX_NESTING:
+            return False
+        for name, item in value.items():
+            if not (isinstance(name, str) and _text_problem(name) is None and is_plain(item, depth + 1)):
+                return False
+        return True
     if isinstance(value, list):
-        return depth <= MAX_NESTING and all(_is_plain(item, depth + 1) for item in value)
+        return depth <= MAX_NESTING and all(is_plain(item, depth + 1) for item in value)
     return _scalar_problem(value) is None
 
 
@@ -182,7 +192,7 @@ def _container_problems(value: dict[str, Any] | list[Any], path: str, depth: int
     for name, item in value.items() if isinstance(value, dict) else enumerate(value):
         if isinstance(name, str) and (message := _text_problem(name)) is not None:
             yield Detail(path, f"has a name that {message}")
-        elif not _is_plain(item, depth + 1):
+        elif not is_plain(item, depth + 1):
             yield from problems(item, f"{path}.{name}" if path else str(name), depth + 1)
 
 

@@ -1,248 +1,190 @@
 """The four record models and the internal `State`, each the one declaration of its fields.
 
-What can be filtered on, what never changes, what only the server sets and which fields are durations are declared here
-as `Annotated` metadata; query parameters, backends' indexes and the OpenAPI document follow from it.
+What can be filtered on, what never changes, what only the server sets and which fields are durations are declared here;
+query parameters, backends' indexes and the OpenAPI document follow from it. A model has no instances: records are JSON
+objects everywhere, under wire names.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from abc import ABC
+from collections.abc import Mapping
+from copy import copy
+from functools import cache
+from typing import Any, ClassVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, WrapValidator
-from pydantic.alias_generators import to_camel
+from pydantic_core import CoreSchema, SchemaValidator
 
-from shared.ids import ID_PATTERN
-from shared.timestamps import parse_timestamp
+from shared import datatypes
+from shared.datatypes import MAX_INTEGER, Field
+
+__all__ = ["MAX_INTEGER"]
 
 MAX_RECORD_BYTES = 256 * 1024
 MAX_NESTING = 20
-MAX_INTEGER = 2**53
-"""Integers past this lose digits in JSON readers and databases that keep numbers as doubles (RFC 7493, section 2.2)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Filterable:
-    """The field can be filtered on by equality, and every backend indexes it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Immutable:
-    """The field never changes after the record was created."""
-
-
-@dataclass(frozen=True, slots=True)
-class ServerSet:
-    """The server sets the field; a client that sends it is refused."""
-
-
-@dataclass(frozen=True, slots=True)
-class Duration:
-    """The field is a duration in milliseconds, kept in histograms."""
-
-
-def _lower_level(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    level = value.lower()
-    return {"warning": "warn", "fatal": "error", "critical": "error"}.get(level, level)
-
-
-def _keep_integer(value: Any, validate: Callable[[Any], float]) -> float:
-    number = validate(value)
-    return value if type(value) is int else number
-
-
-def _plain_header(value: JsonValue) -> JsonValue:
-    items = value if isinstance(value, list) else [value]
-    if any(isinstance(item, dict | list) for item in items):
-        raise ValueError("must be a string, a number or a list of them")
-    return value
 
 
 def _wire_name(name: str) -> str:
-    return "userIP" if name == "user_ip" else to_camel(name)
+    first, *others = name.split("_")
+    return "userIP" if name == "user_ip" else first + "".join(map(str.capitalize, others))
 
 
-Json = JsonValue
-Id = Annotated[str, Field(pattern=rf"^{ID_PATTERN}$", description="1 to 128 of A-Za-z0-9._:-, the first a letter or digit")]
-Timestamp = Annotated[str, AfterValidator(parse_timestamp), Field(json_schema_extra={"format": "date-time"})]
-ServerTimestamp = Annotated[str, ServerSet(), Immutable(), Field(json_schema_extra={"format": "date-time", "readOnly": True})]
-Counter = Annotated[int, ServerSet(), Field(ge=0, json_schema_extra={"readOnly": True})]
-Name = Annotated[str, Field(min_length=1, max_length=256)]
-Line = Annotated[str, Field(max_length=2_048)]
-Text = Annotated[str, Field(max_length=65_536)]
-Milliseconds = Annotated[
-    float, Field(ge=0, le=MAX_INTEGER, description="milliseconds"), WrapValidator(_keep_integer), Duration()
-]
-Pixels = Annotated[int, Field(ge=0, le=1_000_000, description="pixels")]
-Level = Annotated[Literal["debug", "info", "warn", "error"], BeforeValidator(_lower_level)]
-Headers = dict[str, Annotated[JsonValue, AfterValidator(_plain_header)]]
-
-
-class WireModel(BaseModel):
-    """camelCase on the wire, snake_case in Python, strict types, unknown fields refused."""
-
-    model_config = ConfigDict(
-        alias_generator=_wire_name,
-        validate_by_name=True,
-        validate_by_alias=True,
-        extra="forbid",
-        strict=True,
-        frozen=True,
-        allow_inf_nan=False,
-        defer_build=True,  # a cold start builds the validators of the models it uses
-    )
-
-
-class Dimensions(WireModel):
-    """Width and height of an image in pixels."""
-
-    width: Pixels
-    height: Pixels
-
-
-class Record(WireModel):
-    """What every record has."""
+class Record(ABC):  # noqa: B024 - an ABC as it has no instances, and type checkers hold its subclasses hashable
+    """What every record has. Attributes in snake_case declare fields; on the wire they are camelCase."""
 
     route: ClassVar[str] = ""
     singular: ClassVar[str] = ""
     default_limit: ClassVar[int] = 10
 
+    fields: ClassVar[Mapping[str, Field]] = {}
+    """By wire name, in the order of the declaration."""
     filterable: ClassVar[tuple[str, ...]] = ()
     immutable: ClassVar[frozenset[str]] = frozenset()
     server_set: ClassVar[frozenset[str]] = frozenset()
     durations: ClassVar[tuple[str, ...]] = ()
     wire_names: ClassVar[frozenset[str]] = frozenset()
 
-    id: Annotated[Id | None, Immutable()] = None
-    timestamp: Annotated[Timestamp | None, Immutable()] = None
-    created_at: ServerTimestamp | None = None
-    updated_at: ServerTimestamp | None = None
-    metadata: dict[str, Json] = Field(default_factory=dict)
+    id = Field(datatypes.ID, immutable=True)
+    timestamp = Field(datatypes.TIMESTAMP, immutable=True)
+    created_at = Field(datatypes.SERVER_TIMESTAMP, immutable=True, server_set=True)
+    updated_at = Field(datatypes.SERVER_TIMESTAMP, immutable=True, server_set=True)
+    metadata = Field(datatypes.OBJECT, default={})
+
+    def __init_subclass__(cls) -> None:
+        declared = [item for base in reversed(cls.__mro__) for item in vars(base).items()]
+        cls.fields = {_wire_name(name): field for name, field in declared if isinstance(field, Field)}
+        cls.filterable = tuple(name for name, field in cls.fields.items() if field.filterable)
+        cls.immutable = frozenset(name for name, field in cls.fields.items() if field.immutable)
+        cls.server_set = frozenset(name for name, field in cls.fields.items() if field.server_set)
+        cls.durations = tuple(name for name, field in cls.fields.items() if field.duration)
+        cls.wire_names = frozenset(cls.fields)
 
     @classmethod
-    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
-        super().__pydantic_init_subclass__(**kwargs)
-        cls.filterable = cls._fields_marked(Filterable)
-        cls.immutable = frozenset(cls._fields_marked(Immutable))
-        cls.server_set = frozenset(cls._fields_marked(ServerSet))
-        cls.durations = cls._fields_marked(Duration)
-        cls.wire_names = frozenset(_wire_name(name) for name in cls.model_fields)
+    def schema(cls) -> CoreSchema:
+        """The core schema of the model's records."""
+        return datatypes.members(cls.fields, cls.__name__)
 
     @classmethod
-    def _fields_marked(cls, marker: type) -> tuple[str, ...]:
-        return tuple(_wire_name(name) for name, field in cls.model_fields.items() if _carries(field, marker))
+    def defaults(cls) -> dict[str, Any]:
+        """What fields hold that nobody sent, in a new object."""
+        return {name: copy(field.default) for name, field in cls.fields.items() if field.default is not None}
+
+    @classmethod
+    def check(cls, members: Mapping[str, Any]) -> dict[str, Any]:
+        """The members in wire form: times canonical, levels folded; nothing is added.
+
+        Only what the declaration says of each field is checked. Raises pydantic_core.ValidationError.
+        """
+        checked: dict[str, Any] = _validator(cls).validate_python(members)
+        return checked
 
 
-def _carries(field: Any, marker: type) -> bool:
-    if any(isinstance(item, marker) for item in field.metadata):
-        return True
-    parts = getattr(field.annotation, "__args__", ())
-    return any(isinstance(item, marker) for part in parts for item in getattr(part, "__metadata__", ()))
+@cache
+def _validator(model: type[Record]) -> SchemaValidator:
+    """Built at a model's first use: a cold start builds those it needs."""
+    return datatypes.validator(model.schema())
 
 
 class VisitorRecord(Record):
     """A record of something a visitor did."""
 
-    user_ip: Annotated[Line | None, Immutable()] = None
-    user_agent: Annotated[Line | None, Immutable()] = None
+    user_ip = Field(datatypes.LINE, immutable=True)
+    user_agent = Field(datatypes.LINE, immutable=True)
 
 
 class ImageGenerationTransaction(VisitorRecord):
     """One image generation, from the prompt to the file."""
 
-    route: ClassVar[str] = "transactions"
-    singular: ClassVar[str] = "transaction"
+    route = "transactions"
+    singular = "transaction"
 
-    session_id: Annotated[Id | None, Filterable(), Immutable()] = None
-    original_prompt: Text
-    enhanced_prompt: Text | None = None
-    final_prompt: Text | None = None
-    image_type: Annotated[Name, Filterable()] = "logo"
-    enhance_prompt_requested: bool | None = None
-    status: Annotated[Literal["pending", "completed", "failed"] | None, Filterable()] = None
-    success: Annotated[bool | None, Filterable()] = None
-    error_message: Text | None = None
-    image_url: Text | None = None
-    processed_filename: Line | None = None
-    original_filename: Line | None = None
-    processed_file_path: Line | None = None
-    original_file_path: Line | None = None
-    file_size: Annotated[int | None, Field(ge=0, le=MAX_INTEGER, description="bytes")] = None
-    dimensions: Dimensions | None = None
-    total_duration: Milliseconds | None = None
-    prompt_enhancement_duration: Milliseconds | None = None
-    image_generation_duration: Milliseconds | None = None
-    image_processing_duration: Milliseconds | None = None
-    api_model: Annotated[Name | None, Filterable()] = None
-    api_base_url: Line | None = None
-    llm_model: Annotated[Name | None, Filterable()] = None
+    session_id = Field(datatypes.ID, filterable=True, immutable=True)
+    original_prompt = Field(datatypes.TEXT, required=True)
+    enhanced_prompt = Field(datatypes.TEXT)
+    final_prompt = Field(datatypes.TEXT)
+    image_type = Field(datatypes.NAME, default="logo", filterable=True)
+    enhance_prompt_requested = Field(datatypes.FLAG)
+    status = Field(datatypes.STATUS, filterable=True)
+    success = Field(datatypes.FLAG, filterable=True)
+    error_message = Field(datatypes.TEXT)
+    image_url = Field(datatypes.TEXT)
+    processed_filename = Field(datatypes.LINE)
+    original_filename = Field(datatypes.LINE)
+    processed_file_path = Field(datatypes.LINE)
+    original_file_path = Field(datatypes.LINE)
+    file_size = Field(datatypes.BYTES)
+    dimensions = Field(datatypes.DIMENSIONS)
+    total_duration = Field(datatypes.MILLISECONDS, duration=True)
+    prompt_enhancement_duration = Field(datatypes.MILLISECONDS, duration=True)
+    image_generation_duration = Field(datatypes.MILLISECONDS, duration=True)
+    image_processing_duration = Field(datatypes.MILLISECONDS, duration=True)
+    api_model = Field(datatypes.NAME, filterable=True)
+    api_base_url = Field(datatypes.LINE)
+    llm_model = Field(datatypes.NAME, filterable=True)
 
 
 class ApiRequestLog(VisitorRecord):
     """One request to the application's API and its answer."""
 
-    route: ClassVar[str] = "requests"
-    singular: ClassVar[str] = "request"
+    route = "requests"
+    singular = "request"
 
-    session_id: Annotated[Id | None, Filterable(), Immutable()] = None
-    method: Annotated[str, Field(min_length=1, max_length=32), Filterable()]
-    endpoint: Annotated[str, Field(min_length=1, max_length=2_048), Filterable()]
-    request_headers: Headers | None = None
-    request_body: Json = None
-    status_code: Annotated[int, Field(ge=100, le=599), Filterable()]
-    response_headers: Headers | None = None
-    response_body: Json = None
-    duration: Milliseconds | None = None
-    error_occurred: Annotated[bool | None, Filterable()] = None
-    error_message: Text | None = None
-    error_stack: Text | None = None
+    session_id = Field(datatypes.ID, filterable=True, immutable=True)
+    method = Field(datatypes.METHOD, required=True, filterable=True)
+    endpoint = Field(datatypes.ENDPOINT, required=True, filterable=True)
+    request_headers = Field(datatypes.HEADERS)
+    request_body = Field(datatypes.JSON)
+    status_code = Field(datatypes.STATUS_CODE, required=True, filterable=True)
+    response_headers = Field(datatypes.HEADERS)
+    response_body = Field(datatypes.JSON)
+    duration = Field(datatypes.MILLISECONDS, duration=True)
+    error_occurred = Field(datatypes.FLAG, filterable=True)
+    error_message = Field(datatypes.TEXT)
+    error_stack = Field(datatypes.TEXT)
 
 
 class SystemEventLog(Record):
     """Something that happened in the system."""
 
-    route: ClassVar[str] = "events"
-    singular: ClassVar[str] = "event"
-    default_limit: ClassVar[int] = 20
+    route = "events"
+    singular = "event"
+    default_limit = 20
 
-    session_id: Annotated[Id | None, Filterable(), Immutable()] = None
-    event_type: Annotated[Name, Filterable()]
-    component: Annotated[Name | None, Filterable()] = None
-    level: Annotated[Level | None, Filterable()] = None
-    message: Text
-    details: Json = None
-    environment: Annotated[Name | None, Filterable()] = None
-    version: Name | None = None
+    session_id = Field(datatypes.ID, filterable=True, immutable=True)
+    event_type = Field(datatypes.NAME, required=True, filterable=True)
+    component = Field(datatypes.NAME, filterable=True)
+    level = Field(datatypes.LEVEL, filterable=True)
+    message = Field(datatypes.TEXT, required=True)
+    details = Field(datatypes.JSON)
+    environment = Field(datatypes.NAME, filterable=True)
+    version = Field(datatypes.NAME)
 
 
 class UserSession(VisitorRecord):
     """One visitor's session. Its counters are computed from its records whenever it is read."""
 
-    route: ClassVar[str] = "sessions"
-    singular: ClassVar[str] = "session"
+    route = "sessions"
+    singular = "session"
 
-    end_time: Timestamp | None = None
-    country: Annotated[Name | None, Filterable()] = None
-    browser: Annotated[Name | None, Filterable()] = None
-    os: Annotated[Name | None, Filterable()] = None
-    start_time: ServerTimestamp | None = None
-    last_activity: ServerTimestamp | None = None
-    total_requests: Counter | None = None
-    successful_generations: Counter | None = None
-    failed_generations: Counter | None = None
-    total_images_generated: Counter | None = None
-    api_requests: Counter | None = None
+    end_time = Field(datatypes.TIMESTAMP)
+    country = Field(datatypes.NAME, filterable=True)
+    browser = Field(datatypes.NAME, filterable=True)
+    os = Field(datatypes.NAME, filterable=True)
+    start_time = Field(datatypes.SERVER_TIMESTAMP, immutable=True, server_set=True)
+    last_activity = Field(datatypes.SERVER_TIMESTAMP, immutable=True, server_set=True)
+    total_requests = Field(datatypes.COUNTER, server_set=True)
+    successful_generations = Field(datatypes.COUNTER, server_set=True)
+    failed_generations = Field(datatypes.COUNTER, server_set=True)
+    total_images_generated = Field(datatypes.COUNTER, server_set=True)
+    api_requests = Field(datatypes.COUNTER, server_set=True)
 
 
 class State(Record):
     """Internal: rollups, markers, receipts and the jobs' own state. Never served."""
 
-    route: ClassVar[str] = "state"
-    singular: ClassVar[str] = "state"
+    route = "state"
+    singular = "state"
 
-    category: Annotated[Name, Filterable()]
-    data: dict[str, Json] = Field(default_factory=dict)
+    category = Field(datatypes.NAME, required=True, filterable=True)
+    data = Field(datatypes.OBJECT, default={})
 
 
 LOG_MODELS: tuple[type[Record], ...] = (ImageGenerationTransaction, ApiRequestLog, SystemEventLog)

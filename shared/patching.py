@@ -1,9 +1,9 @@
 """Changes to a stored record by JSON merge patch (RFC 7396). Pure: reading, writing and retrying are the service's."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 from shared import jsontext
 from shared.errors import Detail, InvalidError
@@ -20,8 +20,7 @@ _DERIVED_BYTES = 4_096
 """What a session's derived fields may add to the largest record that is sent back as it was read."""
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(NamedTuple):
     """What a patch makes of a record. `changed` is False where it is what was stored before."""
 
     stored: Stored

@@ -7,9 +7,8 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from shared.backends import create_backend
 from shared.backends.base import Backend
@@ -55,8 +54,7 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-@dataclass(frozen=True, slots=True)
-class Updated:
+class Updated(NamedTuple):
     """A record after a patch, as its writer may see it. `changed` is False where nothing had to be written."""
 
     record: WireRecord
@@ -70,8 +68,7 @@ class Updated:
         return entity_tag(self.stored)
 
 
-@dataclass(frozen=True, slots=True)
-class _Parts:
+class _Parts(NamedTuple):
     """What the service works with once the database is connected."""
 
     intake: Intake

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic_core import ValidationError
 
 from shared import jsontext
 from shared.errors import Detail, InvalidError
@@ -62,11 +62,28 @@ def read_members(model: type[Record], raw: Mapping[str, Any]) -> tuple[WireRecor
 
     A null counts as absent. Fields that only the server sets are refused.
     """
+    members = {name: value for name, value in raw.items() if value is not None}
+    if model.server_set.isdisjoint(members) and _are_plain(members.values()):
+        try:
+            return model.check(members), []
+        except ValidationError:
+            pass  # what is wrong is told field by field below
+    return _read_each(model, members)
+
+
+def _are_plain(values: Iterable[Any]) -> bool:
+    for value in values:
+        if type(value) is str and value.isascii() and "\0" not in value:
+            continue  # most fields of most records
+        if not jsontext.is_plain(value, 1):
+            return False
+    return True
+
+
+def _read_each(model: type[Record], sent: WireRecord) -> tuple[WireRecord, list[Detail]]:
     details: list[Detail] = []
-    members: dict[str, Any] = {}
-    for name, value in raw.items():
-        if value is None:
-            continue
+    members: WireRecord = {}
+    for name, value in sent.items():
         found = _field_problems(model, name, value)
         if found:
             details += found
@@ -75,12 +92,12 @@ def read_members(model: type[Record], raw: Mapping[str, Any]) -> tuple[WireRecor
         else:
             members[name] = value
     try:
-        record = model.model_validate(members)
+        checked = model.check(members)
     except ValidationError as error:
         refused = {first_name(detail) for detail in details}
         details += (detail for detail in _details(error) if first_name(detail) not in refused)
     else:
-        return record.model_dump(by_alias=True, exclude_unset=True), details
+        return checked, details
     bad = {first_name(detail) for detail in details}
     return {name: _canonical(name, value) for name, value in members.items() if name not in bad}, details
 
@@ -99,8 +116,6 @@ def _field_problems(model: type[Record], name: str, value: Any) -> Sequence[Deta
         return [unknown_field(model, name)]
     if name in model.server_set:
         return [Detail(name, "is set by the server")]
-    if type(value) is str and value.isascii() and "\0" not in value:
-        return ()  # most fields of most records
     return list(islice(jsontext.problems(value, name, 1), MAX_DETAILS + 1))
 
 

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from shared.backends.base import Backend, Outcome
 from shared.errors import ConflictError, DeadlineError, Detail, NotFoundError, PreconditionFailedError, ServiceError
@@ -20,8 +20,7 @@ _CANCEL_GRACE_SECONDS = 0.05
 _MAX_RESOLVE_ATTEMPTS = 10
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
+class Written(NamedTuple):
     """A record that the database has. `record` holds nothing that its writer did not send or the server fill in.
 
     `stored` is the whole one, for programs inside the trust boundary.

@@ -2,8 +2,7 @@
 
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from shared import jsontext
 from shared.batching import BatchItem, items_of_array, items_of_lines
@@ -14,8 +13,7 @@ _GZIP_WINDOW = 31
 _CHARSETS = frozenset({"utf-8", "utf8", "us-ascii"})
 
 
-@dataclass(frozen=True, slots=True)
-class BodyFormat:
+class BodyFormat(NamedTuple):
     """What a route reads: media types, each with the reader of its bytes. The first is taken where none is named."""
 
     readers: Mapping[str, Callable[[bytes], Any]]

@@ -3,7 +3,7 @@
 from functools import cache
 from typing import Any
 
-from pydantic import TypeAdapter
+from pydantic.json_schema import GenerateJsonSchema
 
 from shared import __version__, jsontext
 from shared.api.bodies import BATCH, JSON, MERGE_PATCH, BodyFormat
@@ -67,8 +67,7 @@ def document() -> Json:
 def _schemas() -> Json:
     schemas: Json = {}
     for model in PUBLIC_MODELS:
-        schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
-        schemas |= schema.pop("$defs", {})
+        schema = _schema(model)
         schemas[model.__name__] = schema
         schemas[_listed_name(model)] = {name: value for name, value in schema.items() if name != "required"}
     detail = _object({"field": _STRING, "message": _STRING})
@@ -81,6 +80,13 @@ def _schemas() -> Json:
     items = _array(_object(item, ["index", "id", "status"]))
     schemas["Batch"] = _object({"success": {"type": "boolean"}, **counts, "items": items}, ["success", *counts, "items"])
     return schemas
+
+
+def _schema(model: type[Record]) -> Json:
+    schema = GenerateJsonSchema().generate(model.schema())
+    for name, value in model.defaults().items():
+        schema["properties"][name]["default"] = value
+    return {"title": model.__name__, "description": model.__doc__, **schema}
 
 
 def _listed_name(model: type[Record]) -> str:
@@ -157,10 +163,7 @@ def _list_parameters(model: type[Record], without: frozenset[str] = frozenset())
 
 
 def _filter_schema(model: type[Record], name: str) -> Json:
-    annotation: Any = next(info.annotation for info in model.model_fields.values() if info.alias == name)
-    schema = TypeAdapter(annotation).json_schema()
-    choices = [choice for choice in schema.get("anyOf", [schema]) if choice.get("type") != "null"]
-    return choices[0] if len(choices) == 1 else {"anyOf": choices}
+    return GenerateJsonSchema().generate(model.fields[name].schema)
 
 
 def _paths() -> Json:

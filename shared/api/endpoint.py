@@ -5,13 +5,13 @@ Errors become HTTP here and nowhere else.
 
 import asyncio
 import logging
+import random
 import re
 import time
 import traceback
-import uuid
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import azure.functions as func
 
@@ -35,8 +35,7 @@ _JSON = "application/json"
 _FIXED_HEADERS = {"x-content-type-options": "nosniff", "cache-control": "no-store"}
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """A request as a handler sees it. `body` is the parsed body of a route that reads one."""
 
     route: Mapping[str, str]
@@ -46,13 +45,12 @@ class Call:
     request_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What a handler answers: JSON members (or text already made, or nothing), status and headers of its own."""
 
     body: Mapping[str, Any] | bytes | None = None
     status: int = 200
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = MappingProxyType({})
     media_type: str = _JSON
 
 
@@ -135,7 +133,7 @@ def _problem(error: ServiceError, request_id: str) -> Answer:
 
 
 def _request_id(sent: str | None) -> str:
-    return sent if sent is not None and _REQUEST_ID.fullmatch(sent) else str(uuid.uuid4())
+    return sent if sent is not None and _REQUEST_ID.fullmatch(sent) else f"{random.getrandbits(128):032x}"
 
 
 def _response(answer: Answer, request_id: str, milliseconds: float, charge: float) -> func.HttpResponse:
@@ -152,6 +150,8 @@ def _response(answer: Answer, request_id: str, milliseconds: float, charge: floa
 
 
 def _log_request(name: str, status: int, milliseconds: float, request_id: str) -> None:
+    if not logger.isEnabledFor(logging.INFO):
+        return
     fields = {"function": name, "status": status, "duration_ms": round(milliseconds, 3), "request_id": request_id}
     logger.info("request", extra=fields)
 

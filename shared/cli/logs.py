@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from shared.timestamps import format_timestamp
 
+_REQUESTS = "shared.api.endpoint"
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
@@ -25,8 +26,9 @@ def _value(value: object) -> str:
     return json.dumps(value, default=str, ensure_ascii=False)
 
 
-def configure_logging(level: int = logging.INFO) -> None:
-    """Send everything from `level` up to stderr."""
+def configure_logging(level: int = logging.INFO, *, requests: bool = True) -> None:
+    """Send everything from `level` up to stderr; without `requests` no line for a request that caused no trouble."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(StructuredFormatter())
     logging.basicConfig(level=level, handlers=[handler], force=True)
+    logging.getLogger(_REQUESTS).setLevel(logging.NOTSET if requests else logging.WARNING)

@@ -3,9 +3,8 @@
 import hmac
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from shared.privacy.addresses import Anonymiser, check_mode, parse_address
 from shared.privacy.documents import read_document
@@ -32,8 +31,7 @@ _MAX_CACHED_NAME = 64
 _NO_NAMES: Mapping[str, NameKind] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class Cleaned:
+class Cleaned(NamedTuple):
     """A record without secrets, and how many were taken out of it."""
 
     record: dict[str, Any]
@@ -88,24 +86,26 @@ class _Walk:
         if "value" in members:
             special = {**special, "value": _pair_kind(members)}
         cleaned: dict[str, Any] = {}
-        repeated: Counter[str] = Counter()
+        repeated: Counter[str] | None = None
         for name, value in members.items():
             kind, text, redactions = _read_short_name(name) if len(name) <= _MAX_CACHED_NAME else _read_name(name)
             kind = special.get(name, kind)
-            new = self._value(value) if kind is NameKind.PLAIN else self._marked(kind, value)
-            if new is _NOTHING:
+            if kind is NameKind.PLAIN:
+                new = self._text(value) if type(value) is str else self._value(value)
+            elif (new := self._marked(kind, value)) is _NOTHING:
                 continue
             self.redactions += redactions
-            wanted = text
-            while text in cleaned:
-                repeated[wanted] += 1
-                text = f"{wanted} {repeated[wanted] + 1}"
+            if text in cleaned:
+                repeated = repeated or Counter()
+                text = _free_name(text, cleaned, repeated)
             cleaned[text] = new
         return cleaned
 
     def _value(self, value: Any) -> Any:
         if isinstance(value, str):
             return self._text(value)
+        if value is None or isinstance(value, int | float):
+            return value
         if isinstance(value, dict):
             return self.members(value)
         if isinstance(value, list):
@@ -168,6 +168,15 @@ class _Walk:
     @staticmethod
     def _is_address(value: Any) -> bool:
         return isinstance(value, str) and parse_address(value) is not None
+
+
+def _free_name(wanted: str, taken: Mapping[str, Any], repeated: Counter[str]) -> str:
+    """The wanted name with the next number behind it; two names may be the same once their secrets are gone."""
+    name = wanted
+    while name in taken:
+        repeated[wanted] += 1
+        name = f"{wanted} {repeated[wanted] + 1}"
+    return name
 
 
 def _pair_kind(members: dict[str, Any]) -> NameKind:

@@ -1,16 +1,14 @@
 """JSON documents that stand in strings: read when they can be written back character for character, else left as text."""
 
 import json
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from shared.privacy.forms import compiled
 
 _INDENT = r"[\[{]\r?\n( {1,8}|\t)(?=\S)"
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
+class Document(NamedTuple):
     """The value of a JSON text and the style it was written in."""
 
     value: Any

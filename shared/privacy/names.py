@@ -137,6 +137,15 @@ def alternation(*names: str) -> str:
     return shared_starts(["[-_]?" if character == "-" else re.escape(character) for character in name] for name in names)
 
 
+def shortest(literals: Iterable[str]) -> tuple[str, ...]:
+    """The literals that hold no other one: a text holds one of them if and only if it holds one of all."""
+    found: list[str] = []
+    for literal in sorted(set(literals), key=len):
+        if not any(other in literal for other in found):
+            found.append(literal)
+    return tuple(found)
+
+
 def shared_starts(phrases: Iterable[Iterable[str]]) -> str:
     """A regular expression for any of the phrases, each a series of expressions.
 

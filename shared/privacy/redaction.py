@@ -7,7 +7,7 @@ from functools import cache
 from operator import itemgetter
 
 from shared.privacy.forms import ANY, NameClass, Rule, compiled
-from shared.privacy.names import shared_starts
+from shared.privacy.names import shared_starts, shortest
 from shared.privacy.rules import RULES
 
 REDACTED = "[REDACTED]"
@@ -18,6 +18,7 @@ _Span = tuple[int, int, str]
 _MARKS = ("=", ":", "%", "</", "form-data")
 """No name stands before a value, and no URL holds a credential, without one of these."""
 _FOLDED = tuple(rule for rule in RULES if rule.folded)
+_FOLDED_HINTS = shortest((*(hint for names in ANY for hint in names.hints), *(hint for rule in _FOLDED for hint in rule.hints)))
 _PLAIN = tuple(rule for rule in RULES if not (rule.names or rule.folded))
 _MAX_ENCODINGS = 3
 _MAX_ROUNDS = 3
@@ -94,12 +95,8 @@ def _spans(text: str, encodings: int) -> list[_Span]:
     spans: list[_Span] = []
     if _holds(text, _MARKS):
         folded = _fold(text)
-        for named in _named():
-            if _holds(folded, named.hints):
-                spans.extend(named.find(folded))
-        for rule in _FOLDED:
-            if _holds(folded, rule.hints):
-                spans.extend(_find(rule, folded))
+        if _holds(folded, _FOLDED_HINTS):
+            spans.extend(_folded_spans(folded))
     if _plain_hint().search(text) is not None:
         for rule in _PLAIN:
             if _holds(text, rule.hints):
@@ -107,6 +104,15 @@ def _spans(text: str, encodings: int) -> list[_Span]:
     if encodings and "%" in text:
         spans.extend(_encoded_spans(text, encodings))
     return spans
+
+
+def _folded_spans(folded: str) -> Iterator[_Span]:
+    for named in _named():
+        if _holds(folded, named.hints):
+            yield from named.find(folded)
+    for rule in _FOLDED:
+        if _holds(folded, rule.hints):
+            yield from _find(rule, folded)
 
 
 def _encoded_spans(text: str, encodings: int) -> Iterator[_Span]:

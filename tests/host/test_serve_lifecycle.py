@@ -14,7 +14,8 @@ import pytest
 
 from tests.support.apps import make, run, until, write_app
 from tests.support.clients import HttpClient
-from tests.support.environment import clean_environment
+from tests.support.environment import REPOSITORY, clean_environment
+from tests.support.serve import Serve
 
 
 async def test_a_stop_finishes_the_request_in_hand(tmp_path: Path) -> None:
@@ -203,3 +204,15 @@ def test_a_missing_library_is_said(tmp_path: Path, library: str, requirements: s
     result = subprocess.run(command, cwd=tmp_path, env=clean_environment(), capture_output=True, text=True, check=False)
     expected = f"error: {library} is not installed; run: pip install -r {requirements}\n"
     assert (result.returncode, result.stderr) == (1, expected)
+
+
+@pytest.mark.parametrize(("arguments", "lines"), [((), 0), (("--verbose",), 1)])
+async def test_requests_are_lines_of_the_log_only_where_asked_for(
+    tmp_path: Path, arguments: tuple[str, ...], lines: int
+) -> None:
+    """The service's own line for a request that caused no trouble is printed with --verbose."""
+    environment = {"DATABASE_DATA_DIR": str(tmp_path / "data")}
+    with Serve(REPOSITORY, state=tmp_path, log=tmp_path / "log", environment=environment, arguments=arguments) as serve:
+        async with HttpClient(serve.url) as client:
+            assert (await client.get("/api/health?probe=live")).status == 200
+    assert serve.output().count("shared.api.endpoint: request") == lines

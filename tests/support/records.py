@@ -128,7 +128,7 @@ class RecordMaker:
             **_REQUIRED[model],
             **fields,
         }
-        model.model_validate(record)
+        model.check(record)
         return Stored(record, _hidden(model, record) if hidden is None else hidden)
 
     def full(self, model: type[Record], **fields: Any) -> Stored:

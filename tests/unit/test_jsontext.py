@@ -117,3 +117,10 @@ def test_the_size_is_that_of_the_compact_text(value: object) -> None:
     """A value is as large as it would be stored, and what can't be stored has a size too."""
     assert jsontext.size_of(value) == len(jsontext.encode(value))
     assert jsontext.size_of(["\ud800", 1]) == 9
+
+
+def test_canonical_text_is_sorted_at_every_depth() -> None:
+    """Members stand in the order of their names, in objects within lists too; the value itself stays as it was."""
+    value = {"b": [{"z": 1, "a": {"y": 1.5, "x": None}}], "a": "\u00e9"}
+    assert jsontext.canonical(value) == '{"a":"\u00e9","b":[{"a":{"x":null,"y":1.5},"z":1}]}'.encode()
+    assert list(value) == ["b", "a"]

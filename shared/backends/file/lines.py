@@ -9,8 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import ValidationError
-from pydantic_core import from_json
+from pydantic_core import ValidationError, from_json
 
 from shared import jsontext
 from shared.histograms import buckets_of
@@ -126,10 +125,11 @@ def _by_hand(model: type[Record], content: WireRecord) -> tuple[WireRecord, Hidd
     if problem is not None:
         raise UnreadableLineError(f"has a bad value in {problem.field}")
     try:
-        record = model.model_validate(content).model_dump(by_alias=True, exclude_none=True)
+        members = {**model.defaults(), **model.check(content)}
     except ValidationError as error:
         fields = sorted({str(item["loc"][0]) if item["loc"] else "the record" for item in error.errors()})
         raise UnreadableLineError(f"is no valid {model.__name__}: {', '.join(fields)}") from None
+    record = {name: members[name] for name in model.fields if members.get(name) is not None}
     if "timestamp" not in record:
         raise UnreadableLineError("has no timestamp")
     return complete(record, {"buckets": buckets_of(model, record)})

@@ -53,14 +53,16 @@ def unpack_response(result: object) -> tuple[int, CIMultiDict[str], bytes]:
         return 200, CIMultiDict({"Content-Type": "text/plain; charset=utf-8"}), result.encode()
     if not isinstance(result, func.HttpResponse):
         raise TypeError(f"the function returned {type(result).__name__}, not an HttpResponse or a string")
-    headers: CIMultiDict[str] = CIMultiDict()
+    single: dict[str, tuple[str, str]] = {}
+    cookies: list[tuple[str, str]] = []
     for name, value in result.headers.items():
         key = name.lower()
         if key == "set-cookie":
-            headers.add(name, value)
+            cookies.append((name, value))
         elif key not in _NOT_THE_APPS:
-            headers[name] = value
-    if "Content-Type" not in headers:
+            single[key] = (name, value)
+    if "content-type" not in single:
         is_text = result.mimetype.startswith("text/")
-        headers["Content-Type"] = f"{result.mimetype}; charset={result.charset}" if is_text else result.mimetype
-    return result.status_code, headers, result.get_body()
+        media_type = f"{result.mimetype}; charset={result.charset}" if is_text else result.mimetype
+        single["content-type"] = ("Content-Type", media_type)
+    return result.status_code, CIMultiDict([*single.values(), *cookies]), result.get_body()

@@ -47,7 +47,7 @@ class Options:
 
 def serve(options: Options) -> int:
     """Serve until a signal stops it; the exit code. Raises CommandError, ConfigurationError where it can't start."""
-    configure_logging()
+    configure_logging(requests=options.verbose)
     state = options.state.resolve() if options.state else None
     with _bind(options.host, options.port) as listener:
         app = load(options.root.resolve() if options.root else find_root(Path.cwd()), os.environ)
