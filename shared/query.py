@@ -6,12 +6,12 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from types import UnionType
-from typing import Annotated, Any, NamedTuple, Union, get_args, get_origin
+from functools import cache
+from typing import Any, NamedTuple
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic_core import SchemaValidator, ValidationError
 
-from shared import jsontext
+from shared import datatypes, jsontext
 from shared.errors import Detail, InvalidError
 from shared.ids import is_valid_id
 from shared.models import Record
@@ -86,12 +86,23 @@ class Query:
     max_bytes: int = MAX_PAGE_BYTES
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
-    """The records of a page in the query's order, and whether there may be more after the last one."""
+class Page(NamedTuple):
+    """The records of a page in the query's order, and whether there may be more after the last one.
+
+    `resume` is where the next page begins when this one ended before it was full: no record that matches stands between the
+    last item, if any, and it.
+    """
 
     items: list[Stored]
     more: bool
+    resume: Key | None = None
+
+    @property
+    def next(self) -> Key | None:
+        """The place after which the next page begins; None on the last page."""
+        if not self.more:
+            return None
+        return self.resume or (self.items[-1].key if self.items else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +137,7 @@ class Group:
     histograms: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class ListRequest:
+class ListRequest(NamedTuple):
     """A list as a client asked for it: the query, the fields to show (None: all), and what its cursors must carry."""
 
     query: Query
@@ -175,8 +185,7 @@ def read_list_request(
     return ListRequest(query, fields, fingerprint)
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
+class Window(NamedTuple):
     """A window of time: `since` included, `until` not; None is unbounded."""
 
     since: str | None
@@ -256,7 +265,7 @@ def _fields(model: type[Record], text: str) -> tuple[str, ...]:
 
 
 def _filter_value(model: type[Record], name: str, text: str) -> Value:
-    adapter, kind = _filter_type(model, name)
+    validator, kind = _filter_type(model, name)
     value: Value = text
     if kind is bool:
         if text not in ("true", "false"):
@@ -269,7 +278,7 @@ def _filter_value(model: type[Record], name: str, text: str) -> Value:
     if next(jsontext.problems(text), None) is not None:
         raise ValueError("holds a character that no record has")
     try:
-        return adapter.validate_python(value)  # type: ignore[no-any-return]
+        return validator.validate_python(value)  # type: ignore[no-any-return]
     except ValidationError as error:
         raise ValueError(_plain_message(error)) from None
 
@@ -284,22 +293,10 @@ def value_kind(model: type[Record], name: str) -> type:
     return _filter_type(model, name)[1]
 
 
-_filter_types: dict[tuple[type[Record], str], tuple[TypeAdapter[Any], type]] = {}
-
-
-def _filter_type(model: type[Record], name: str) -> tuple[TypeAdapter[Any], type]:
-    cached = _filter_types.get((model, name))
-    if cached is None:
-        info = next(info for info in model.model_fields.values() if info.alias == name)
-        annotation: Any = Annotated[info.annotation, *info.metadata] if info.metadata else info.annotation
-        cached = _filter_types[model, name] = (TypeAdapter(annotation), _scalar_type(info.annotation))
-    return cached
-
-
-def _scalar_type(annotation: Any) -> type:
-    if get_origin(annotation) in (Union, UnionType, Annotated):
-        return next((kind for part in get_args(annotation) if (kind := _scalar_type(part)) in (bool, int)), str)
-    return annotation if annotation in (bool, int) else str
+@cache
+def _filter_type(model: type[Record], name: str) -> tuple[SchemaValidator, type]:
+    schema = model.fields[name].schema
+    return datatypes.validator(schema), {"bool": bool, "int": int}.get(schema["type"], str)
 
 
 def _fingerprint(

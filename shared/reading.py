@@ -1,9 +1,9 @@
 """Reads records: single ones and pages, without what is past its retention, and sessions with their counters."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from shared import jsontext
 from shared.backends.base import Backend
@@ -21,8 +21,7 @@ _MAX_ROUNDS = 10
 """How many pages one list of sessions reads at most, where many of them are past their retention."""
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """A record as a reader may see it. `derived` are a session's derived fields, which `record` holds too."""
 
     record: WireRecord
@@ -35,8 +34,7 @@ class Found:
         return entity_tag(self.stored, self.derived)
 
 
-@dataclass(frozen=True, slots=True)
-class Listing:
+class Listing(NamedTuple):
     """A page of records in wire form, and the cursor of the next page where there is one."""
 
     records: list[WireRecord]
@@ -73,7 +71,7 @@ class Reader:
         if query.until is not None and query.since is not None and query.since >= query.until:
             return Listing([], None)
         page = await self._backend.find(query)
-        cursor = request.cursor_after(page.items[-1].key) if page.more and page.items else None
+        cursor = None if page.next is None else request.cursor_after(page.next)
         return Listing([_shown(stored.record, request.fields) for stored in page.items], cursor)
 
     def _within_retention(self, query: Query, now: str) -> Query:
@@ -88,12 +86,12 @@ class Reader:
         for _ in range(1 if cutoff is None else _MAX_ROUNDS):
             page = await self._backend.find(query)
             kept += await self._living(page.items, cutoff or "", now)
-            if not page.more:
+            if page.next is None:
                 return Listing([_shown(record, request.fields) for record in kept], None)
-            query = replace(query, after=page.items[-1].key, limit=request.query.limit - len(kept))
+            query = replace(query, after=page.next, limit=request.query.limit - len(kept))
             if query.limit == 0 or _bytes_of(kept) > query.max_bytes // 2:
                 break
-        assert query.after is not None, "a page that has more ends with a record"
+        assert query.after is not None, "a page that has more tells where"
         return Listing([_shown(record, request.fields) for record in kept], request.cursor_after(query.after))
 
     async def _living(self, sessions: list[Stored], cutoff: str, now: str) -> list[WireRecord]:

@@ -128,7 +128,7 @@ class RetentionRun:
         if past:
             _, still_past = await self._past_sessions(query, cutoff, now)  # a record may have come meanwhile
             removed = await self._backend.purge(UserSession, sorted(past & still_past))
-        return removed, page.items[-1].key if page.more and page.items else None
+        return removed, page.next
 
     async def _past_sessions(self, query: Query, cutoff: str, now: str) -> tuple[Page, set[str]]:
         page = await self._backend.find(query)

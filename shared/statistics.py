@@ -97,9 +97,9 @@ class Statistics:
             page = await self._backend.find(query)
             activities = await last_activities(self._backend, page.items, self._policy.cutoffs(now))
             active += sum(activity >= cutoff for activity in activities)
-            if not page.more:
+            if page.next is None:
                 return active, False
-            query = Query(UserSession, until=cutoff, limit=_OLD_SESSION_LIMIT, after=page.items[-1].key)
+            query = Query(UserSession, until=cutoff, limit=_OLD_SESSION_LIMIT, after=page.next)
         return active, True
 
     async def _aggregate(

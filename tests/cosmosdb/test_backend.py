@@ -185,6 +185,7 @@ async def test_foreign_documents_are_left_out(bench: Bench, caplog: pytest.LogCa
         {"id": "f2", "pk": "x", "timestamp": given[3].timestamp, "logogen": "no object"},
         {"id": "f3", "pk": "h#000", "timestamp": given[2].timestamp, "logogen": {"record": "{broken"}},
         {"id": "f4", "pk": "x"},
+        {"id": "f5", "pk": "y", "timestamp": 5, "updatedAt": {"a": 1}},
     ]
     async with CosmosClient(bench.double.url, KEY, enable_endpoint_discovery=False) as client:
         container = client.get_database_client(DATABASE).get_container_client(EVENTS)
@@ -196,6 +197,28 @@ async def test_foreign_documents_are_left_out(bench: Bench, caplog: pytest.LogCa
     assert "a foreign document is left out" in caplog.messages
     await backend.aggregate(Aggregation(SystemEventLog, group_by=("level",)))
     await backend.get_stats()
+
+
+# Limits
+
+
+@pytest.mark.parametrize("count", [1, 2])
+async def test_a_full_partition(bench: Bench, caplog: pytest.LogCaptureFixture, count: int) -> None:
+    """A record whose partition is full may be sent again later, the log says why, and the others are stored."""
+    backend = await bench.open()
+    full, other = "2024-01-01T00:00:00.000Z", "2024-01-02T00:00:00.000Z"
+    bench.account.logical_bytes = 21_000
+    for bucket in range(4):
+        await add(backend, SystemEventLog, make(SystemEventLog, id=_in_bucket(full, bucket), message="x" * 19_500))
+    given = [make(SystemEventLog, timestamp=day, message="y" * 1_000) for day in [full] * count + [other]]
+    outcomes = await backend.create_many(SystemEventLog, given)
+    assert [type(outcome.error) for outcome in outcomes] == [UnavailableError] * count + [type(None)]
+    assert "a logical partition is full: COSMOS_BUCKETS is too small for this load" in caplog.messages
+
+
+def _in_bucket(day: str, bucket: int) -> str:
+    """An id of a day in a bucket."""
+    return mint_id(day, None, lambda size: bytes([bucket]) * size)
 
 
 # Consistency

@@ -18,6 +18,9 @@ AFTER_THE_WORK: dict[Fault, int] = {"408-after": 408, "503-after": 503}
 """Answered in place of the server's answer, after it did the work."""
 FAULTS: tuple[Fault, ...] = (*REFUSALS, *AFTER_THE_WORK, "dropped-before", "dropped-after", "truncated", "slow")
 
+WRITES_ELSEWHERE: Fault = "writes-elsewhere"
+"""How Cosmos DB refuses a write while the account's region of writes changes: 403 with sub-status 3."""
+
 RETRY_AFTER_MS = 5
 _HOP_HEADERS = frozenset({"host", "connection", "content-length", "transfer-encoding", "content-encoding"})
 _QUERY_TYPE = "application/query+json"
@@ -99,8 +102,8 @@ class Proxy:
             self.writes[request.headers["x-ms-activity-id"]] += 1
         fault = self.plan(request)
         self.faults[fault] += 1
-        if fault in REFUSALS:
-            return _refusal(REFUSALS[fault])
+        if fault in REFUSALS or fault == WRITES_ELSEWHERE:
+            return _refusal(REFUSALS.get(fault, 403))
         if fault == "dropped-before":
             return _drop(request)
         status, headers, content = await asyncio.shield(self._forward(request, body))
@@ -125,7 +128,7 @@ class Proxy:
 
 
 def _refusal(status: int) -> web.Response:
-    headers = {"x-ms-substatus": "0", "x-ms-request-charge": "0.5"}
+    headers = {"x-ms-substatus": "3" if status == 403 else "0", "x-ms-request-charge": "0.5"}
     if status == 429:
         headers["x-ms-retry-after-ms"] = str(RETRY_AFTER_MS)
     return web.json_response({"code": str(status), "message": "injected"}, status=status, headers=headers)

@@ -14,7 +14,7 @@ from shared.models import SystemEventLog
 from shared.query import Query, Stored
 from shared.timing import set_deadline
 from tests.contract.steps import add, add_all, fetch, ids, kept, walk
-from tests.faults.proxy import FAULTS, Proxy, always, at_random, calm, is_on_items, is_write, once
+from tests.faults.proxy import FAULTS, WRITES_ELSEWHERE, Proxy, always, at_random, calm, is_on_items, is_write, once
 from tests.servers.cosmos.running import KEY, new_account
 from tests.servers.cosmos.server import CosmosDouble
 from tests.support.records import make
@@ -229,7 +229,16 @@ async def test_throttled_for_longer_than_the_deadline(line: Line) -> None:
     assert all(error is not None and error.retry_after > 0 for error in errors)
 
 
-@pytest.mark.parametrize("fault", ["449", "503", "dropped-before"])
+async def test_writes_that_move_to_another_region(line: Line) -> None:
+    """A create is sent again while the account's writes move from one region to another."""
+    given = make(SystemEventLog)
+    line.proxy.plan = once(WRITES_ELSEWHERE, is_write)
+    stored = await add(line.backend, SystemEventLog, given)
+    assert await fetch(line.direct, SystemEventLog, given.id) == stored
+    line.check_sends()
+
+
+@pytest.mark.parametrize("fault", ["449", "503", "dropped-before", WRITES_ELSEWHERE])
 async def test_a_fault_that_stays(line: Line, fault: str) -> None:
     """A fault that does not pass is an answer that can be sent again, and leaves nothing behind."""
     line.proxy.plan = always(fault, is_on_items)
@@ -237,4 +246,5 @@ async def test_a_fault_that_stays(line: Line, fault: str) -> None:
     given: Stored = make(SystemEventLog)
     with pytest.raises(UnavailableError):
         await line.backend.create(SystemEventLog, given)
+    set_deadline(30)
     assert await line.stored() == []

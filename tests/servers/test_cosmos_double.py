@@ -196,6 +196,24 @@ async def test_order_by_what_is_not_indexed(bench: Bench) -> None:
     assert (await refused(bench.query("SELECT * FROM c ORDER BY c.text", partition_key="a"))).status_code == 400
 
 
+async def test_order_by_gives_items_without_the_property(bench: Bench) -> None:
+    """What an index names has a place for items that lack it; one property that only a wildcard covers has none."""
+    await bench.container.create_item(item("1", time=1, kind="x"))
+    await bench.container.create_item(item("2"))
+    bench.account.databases["db"]["things"].definition["indexingPolicy"]["includedPaths"].append({"path": "/kind/*"})
+    for order, found in (("time DESC", ["1", "2"]), ("time DESC, c.id DESC", ["1", "2"]), ("kind", ["1"])):
+        assert await bench.query(f"SELECT VALUE c.id FROM c ORDER BY c.{order}", partition_key="a") == found
+
+
+async def test_a_logical_partition_is_full(bench: Bench) -> None:
+    """A create that a logical partition has no room for is 403 with sub-status 1014; other partitions go on."""
+    bench.account.logical_bytes = 200
+    await bench.container.create_item(item("1", text="x" * 150))
+    error = await refused(bench.container.create_item(item("2", text="x" * 150)))
+    assert (error.status_code, error.sub_status) == (403, 1014)
+    await bench.container.create_item(item("2", "b", text="x" * 150))
+
+
 async def test_values_of_different_types_do_not_compare(bench: Bench) -> None:
     """A comparison with another type, or with what is not there, is neither true nor false."""
     for name, value in (("1", 1), ("2", "1"), ("3", None), ("4", True)):
@@ -205,6 +223,7 @@ async def test_values_of_different_types_do_not_compare(bench: Bench) -> None:
     assert await bench.query("SELECT VALUE c.id FROM c WHERE c.value = @v", partition_key="a", given=given) == ["1"]
     assert await bench.query("SELECT VALUE c.id FROM c WHERE NOT (c.value = @v)", partition_key="a", given=given) == []
     assert await bench.query("SELECT VALUE c.id FROM c WHERE c.value >= @v", partition_key="a", given=given) == ["1"]
+    assert await bench.query("SELECT VALUE c.id FROM c WHERE NOT (c.value IN (@v, 2))", partition_key="a", given=given) == []
     assert await bench.query("SELECT VALUE c.id FROM c WHERE IS_DEFINED(c.value)", partition_key="a") == ["1", "2", "3", "4"]
 
 

@@ -1,12 +1,15 @@
 """Lists, sessions with their counters, and statistics."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from shared.config import Settings
 from shared.models import ApiRequestLog, ImageGenerationTransaction, SystemEventLog, UserSession
+from shared.query import Key, Page, Query
 from shared.service import DatabaseService
-from tests.service.parts import Clock, event, request_log, transaction
+from tests.service.parts import SALT, Clock, FaultyBackend, event, request_log, transaction
 
 
 async def pages(service: DatabaseService, model: Any, **parameters: str) -> list[list[str]]:
@@ -40,6 +43,27 @@ async def test_records_that_arrive_don_t_move_the_pages(service: DatabaseService
     assert first.next_cursor is not None
     rest = await service.list_records(SystemEventLog, {"limit": "2", "cursor": first.next_cursor})
     assert [record["id"] for record in rest.records] == ["b", "a"]
+
+
+class EarlyPages(FaultyBackend):
+    """Ends every list's first page before it has looked at anything, as a backend does at its scan limit."""
+
+    async def find(self, query: Query) -> Page:
+        if query.after is None:
+            return Page([], more=True, resume=Key("9999-12-31T23:59:59.999Z", "z"))
+        return await super().find(query)
+
+
+@pytest.mark.parametrize("retention", [0, 365], ids=["kept-for-ever", "with-retention"])
+async def test_an_empty_page_may_go_on(tmp_path: Path, clock: Clock, retention: int) -> None:
+    """A page that ended before it found anything has a cursor, and the next one begins where it ended."""
+    settings = Settings(privacy_salt=SALT, retention_days={"UserSession": retention, "SystemEventLog": retention})
+    service = DatabaseService(settings, EarlyPages(tmp_path), clock=clock)
+    await service.create(SystemEventLog, event(id="mine", sessionId="s-1"))
+    assert await pages(service, SystemEventLog) == [[], ["mine"]]
+    sessions = await pages(service, UserSession)
+    assert [name for page in sessions for name in page] == ["s-1"]
+    await service.close()
 
 
 async def test_only_the_fields_asked_for_are_shown(service: DatabaseService) -> None:

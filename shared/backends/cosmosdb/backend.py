@@ -156,20 +156,20 @@ class CosmosBackend(Backend):
 
     async def aggregate(self, aggregation: Aggregation) -> list[Group]:
         async with self._use():
-            return await aggregate(self._reader, aggregation, self._items.buckets)
+            return await aggregate(self._reader, aggregation, self._items.buckets, self._clock())
 
     async def delete_where(self, query: Query) -> Deleted:
         async with self._use():
             if queries.asks_nothing(query):
                 return Deleted(0, more=False)
             rows, more = await self._reader.rows(query, KEYS_ONLY)
-            ids = [row["id"] for row in rows[: query.limit]]
-            count = await self._writer.delete_many(query.model, ids, known=True)
-            return Deleted(count, more or len(rows) > query.limit)
+            etags = {row["id"]: row["_etag"] for row in rows[: query.limit]}
+            count = await self._writer.delete_seen(query.model, etags)
+            return Deleted(count, more or len(rows) > query.limit or count < len(etags))
 
     async def purge(self, model: type[Record], record_ids: Sequence[str]) -> int:
         async with self._use():
-            return await self._writer.delete_many(model, record_ids, known=False)
+            return await self._writer.delete_many(model, record_ids)
 
     async def get_stats(self) -> BackendStats:
         async with self._use():
@@ -195,8 +195,7 @@ class CosmosBackend(Backend):
         count = usage.get("documentsCount")
         if count is None:
             count = sum(await self._reader.first(model, queries.count_statement(Query(model))))
-        newest = queries.Conditions().statement("TOP 1 VALUE c.updatedAt", " ORDER BY c.updatedAt DESC")
-        modified = await self._reader.first(model, newest)
+        modified = await self._reader.first(model, queries.last_change_statement())
         size = usage.get("documentsSize")
         return ModelStats(
             count, max(modified, default=None), None if not size else size * 1024, approximate="documentsCount" in usage

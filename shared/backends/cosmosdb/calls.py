@@ -5,6 +5,7 @@ The driver itself sends nothing twice. After a lost answer nobody knows what the
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -16,8 +17,18 @@ from azure.cosmos.exceptions import CosmosBatchOperationError, CosmosHttpRespons
 from shared.errors import ConfigurationError, DeadlineError, ServiceError, ThrottledError, TooLargeError, UnavailableError
 from shared.timing import remaining_seconds
 
+logger = logging.getLogger(__name__)
+
 OWNER_MISSING = 1003
 _SESSION_UNAVAILABLE = 1002
+_WRITES_ELSEWHERE = 3
+"""Of a 403 while the account's writes move to another region.
+
+https://learn.microsoft.com/rest/api/cosmos-db/http-status-codes-for-cosmosdb
+"""
+_PARTITION_FULL = 1014
+"""Of a 403: https://learn.microsoft.com/azure/cosmos-db/troubleshoot-forbidden#partition-key-exceeding-storage"""
+_FULL_RETRY_SECONDS = 3_600.0
 _DEFAULT_SECONDS = 30.0
 """How long a call goes on where no request's deadline is set."""
 _MAX_FAULTS = 8
@@ -98,7 +109,7 @@ class Caller:
         return _Trouble(UnavailableError("The database can't be reached."), lost=True)
 
     def _refused(self, error: CosmosHttpResponseError | CosmosBatchOperationError, *, lost: bool) -> _Trouble:
-        status, substatus = int(error.status_code or 0), int(getattr(error, "sub_status", 0) or 0)
+        status, substatus = int(error.status_code or 0), _substatus(error)
         if status == 429:
             wait = _retry_after(error)
             return _Trouble(ThrottledError("The database asks to be called less often.", retry_after=wait), wait)
@@ -106,6 +117,11 @@ class Caller:
             return _Trouble(UnavailableError("The database was busy with the same record."))
         if status in _AMBIGUOUS:
             return _Trouble(UnavailableError("The database is unavailable."), lost=True)
+        if status == 403 and substatus == _WRITES_ELSEWHERE:
+            return _Trouble(UnavailableError("The database takes no writes at the moment."))
+        if status == 403 and substatus == _PARTITION_FULL:
+            logger.error("a logical partition is full: COSMOS_BUCKETS is too small for this load")
+            raise UnavailableError("The partition of the record is full.", retry_after=_FULL_RETRY_SECONDS) from error
         if status in (401, 403):
             raise ConfigurationError(f"{self._setting} names an account that refuses this access ({status})") from error
         if status == 413:
@@ -113,6 +129,14 @@ class Caller:
         if status in (404, 409, 412):
             raise RefusalError(status, substatus, lost=lost, index=int(getattr(error, "error_index", 0) or 0)) from error
         raise ServiceError("The database did not understand the request.") from error
+
+
+def _substatus(error: CosmosHttpResponseError | CosmosBatchOperationError) -> int:
+    """The finer code of a refusal, from the header or from the batch's own result."""
+    told = error.sub_status
+    if isinstance(error, CosmosBatchOperationError) and not told:
+        told = (error.operation_responses or [{}])[error.error_index or 0].get("subStatusCode")
+    return int(told or 0)
 
 
 def _retry_after(error: CosmosHttpResponseError | CosmosBatchOperationError) -> float:

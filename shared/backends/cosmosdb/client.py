@@ -89,7 +89,7 @@ class Connection:
     def _make_client(self, credential: Any) -> CosmosClient:
         policy = ConnectionPolicy()
         policy.EnableEndpointDiscovery = False
-        from shared.backends.cosmosdb.transport import make_transport  # noqa: PLC0415 - aiohttp loads certificates: 150 ms
+        from shared.backends.azurehttp import make_transport  # noqa: PLC0415 - aiohttp loads certificates: 150 ms
 
         return CosmosClient(
             self._access.endpoint,

@@ -62,10 +62,15 @@ def asks_nothing(asked: Query | Aggregation) -> bool:
 
 
 def page_statement(query: Query, after: Key | None, columns: str, top: int) -> Statement:
-    """The first `top` rows of a list from `after` on, in its order."""
+    """The first `top` rows of a list from `after` on, in its order.
+
+    A list without bounds asks for a timestamp all the same: ORDER BY also gives the documents of others that have none.
+    """
     made = conditions(query)
     if after is not None:
         made.terms.append(_beyond(made, after, descending=query.descending))
+    elif query.since is None and query.until is None:
+        made.terms.append(f"c.timestamp >= {made.value('')}")
     return made.statement(f"TOP {top} {columns}", f" ORDER BY {_order(query)}")
 
 
@@ -129,6 +134,13 @@ def projection_statement(aggregation: Aggregation, excluded_keys: list[str]) -> 
     columns += [f"c.{name} AS s{number}" for number, name in enumerate(aggregation.sums)]
     columns += [f"c.logogen.buckets.{name} AS h{number}" for number, name in enumerate(aggregation.histograms)]
     return made.statement(", ".join(columns))
+
+
+def last_change_statement() -> Statement:
+    """When the newest change of a container was; text only, whatever the documents of others hold there."""
+    made = Conditions()
+    made.terms.append(f"c.updatedAt >= {made.value('')}")
+    return made.statement("TOP 1 VALUE c.updatedAt", " ORDER BY c.updatedAt DESC")
 
 
 def count_statement(query: Query) -> Statement:

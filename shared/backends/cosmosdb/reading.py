@@ -24,7 +24,7 @@ from shared.timestamps import from_ms
 logger = logging.getLogger(__name__)
 
 WHOLE = "c.id, c.timestamp, c._etag, c.logogen"
-KEYS_ONLY = "c.id, c.timestamp, IS_DEFINED(c.logogen.record) AS own"
+KEYS_ONLY = "c.id, c.timestamp, c._etag, IS_DEFINED(c.logogen.record) AS own"
 _PAGE_ROWS = 1_000
 """Rows of one call at most; the service also ends a page at 4 MB."""
 _CONCURRENT_PARTITIONS = 32
@@ -90,7 +90,7 @@ class Reader:
         for row in rows:
             stored = read_item(row)
             assert stored is not None, "rows() gives our own"
-            size += len(row["logogen"]["record"])
+            size += _size([row])
             if len(items) == query.limit or (items and size > query.max_bytes):
                 return Page(items, more=True)
             items.append(stored)
@@ -149,7 +149,9 @@ def _place(row: Row) -> Key:
 
 
 def _size(rows: list[Row]) -> int:
-    return sum(len(own["record"]) for row in rows if isinstance(own := row.get("logogen"), dict) and "record" in own)
+    """Bytes of the records' JSON; what is not ours counts nothing."""
+    texts = (own.get("record") for row in rows if isinstance(own := row.get("logogen"), dict))
+    return sum(len(text.encode()) for text in texts if isinstance(text, str))
 
 
 def _is_ours(model: type[Record], row: Row) -> bool:

@@ -2,7 +2,7 @@
 
 The driver keeps no token of a batch, and mixes up those of several containers where writes answer without the item; so
 every answer's token is kept here, and the reads that depend on it are given it in place of the driver's.
-https://learn.microsoft.com/azure/cosmos-db/nosql/how-to-manage-consistency#utilize-session-tokens
+https://learn.microsoft.com/azure/cosmos-db/how-to-manage-consistency#utilize-session-tokens
 """
 
 from collections.abc import Mapping

@@ -1,14 +1,14 @@
 """The batch writer: many creates and deletes as few transactional batches, each record with its own outcome.
 
 A batch is one logical partition's, at most 100 operations, all or nothing; when one item is in the way, what is in the way
-is looked up at once and the rest goes again. https://learn.microsoft.com/azure/cosmos-db/nosql/transactional-batch
+is looked up at once and the rest goes again. https://learn.microsoft.com/azure/cosmos-db/transactional-batch
 """
 
 import asyncio
 import json
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -159,30 +159,44 @@ class Writer:
             raise
         return _readable(answer.value)
 
-    async def delete_many(self, model: type[Record], record_ids: Iterable[str], *, known: bool) -> int:
-        """Delete the records of ids, and say how many there were. `known` where they were just seen."""
+    async def delete_many(self, model: type[Record], record_ids: Iterable[str]) -> int:
+        """Delete the records of ids, and say how many there were."""
+        return await self._delete_all(model, dict.fromkeys(record_ids))
+
+    async def delete_seen(self, model: type[Record], etags: Mapping[str, str]) -> int:
+        """Delete records by id where they are still the versions with these etags, and say how many were."""
+        return await self._delete_all(model, etags)
+
+    async def _delete_all(self, model: type[Record], etags: Mapping[str, str | None]) -> int:
         places: defaultdict[str, list[str]] = defaultdict(list)
-        for record_id in dict.fromkeys(record_ids):
+        for record_id in etags:
             places[self._items.place(record_id)].append(record_id)
         chunks = [
-            (key, ids[start : start + MAX_OPERATIONS])
+            (key, {record_id: etags[record_id] for record_id in ids[start : start + MAX_OPERATIONS]})
             for key, ids in places.items()
             for start in range(0, len(ids), MAX_OPERATIONS)
         ]
-        return sum(await asyncio.gather(*(self._delete(model, key, ids, known=known) for key, ids in chunks)))
+        return sum(await asyncio.gather(*(self._delete(model, key, chunk) for key, chunk in chunks)))
 
-    async def _delete(self, model: type[Record], key: str, ids: list[str], *, known: bool) -> int:
+    async def _delete(self, model: type[Record], key: str, etags: Mapping[str, str | None]) -> int:
         container = await self._connection.container(model)
         deleted, lost = 0, False
         async with self._gate:
             for round_ in range(_MAX_ROUNDS):
-                if round_ or not known:
-                    present = await self._present(model, key, ids)
-                    deleted += len(ids) - len(present) if lost else 0
-                    ids = present
-                if not ids:
+                if round_ or None in etags.values():
+                    present = await self._present(model, key, etags)
+                    deleted += len(etags.keys() - present.keys()) if lost else 0
+                    etags = {
+                        record_id: etag
+                        for record_id, etag in etags.items()
+                        if record_id in present and etag in (None, present[record_id])
+                    }
+                if not etags:
                     return deleted
-                operations = [("delete", (record_id,)) for record_id in ids]
+                operations = [
+                    ("delete", (record_id,), {} if etag is None else {"if_match_etag": etag})
+                    for record_id, etag in etags.items()
+                ]
                 try:
                     await self._connection.caller.call(
                         lambda operations=operations: container.execute_item_batch(operations, partition_key=key)  # type: ignore[misc]
@@ -190,12 +204,18 @@ class Writer:
                 except RefusalError as refusal:
                     lost = refusal.lost
                 else:
-                    return deleted + len(ids)
+                    return deleted + len(etags)
         raise UnavailableError("The records are being deleted by too many at once.")
 
-    async def _present(self, model: type[Record], key: str, ids: list[str]) -> list[str]:
-        statement = queries.among_ids_statement(key, ids, "VALUE c.id")
-        return await self._reader.in_partition(model, key, statement)
+    async def _present(self, model: type[Record], key: str, ids: Iterable[str]) -> dict[str, str]:
+        """The etags of those that are there, by id."""
+        statement = queries.among_ids_statement(key, list(ids), "c.id, c._etag")
+        rows = await self._reader.in_partition(model, key, statement)
+        return {row["id"]: row["_etag"] for row in rows}
+
+
+def _if_match(etag: str | None) -> dict[str, str]:
+    return {} if etag is None else {"if_match_etag": etag}
 
 
 def _readable(row: Any) -> Stored:

@@ -39,6 +39,11 @@ class CosmosError(Exception):
 
 OWNER_MISSING = 1003
 """Sub-status of a 404 where the container or database is missing."""
+PARTITION_FULL = 1014
+"""Sub-status of a 403 where a logical partition has no room left.
+
+https://learn.microsoft.com/azure/cosmos-db/troubleshoot-forbidden#partition-key-exceeding-storage
+"""
 
 
 @dataclass(slots=True)
@@ -55,7 +60,7 @@ class Version:
 class Partition:
     """A physical partition: a range of hashes, its own log, and its share of the throughput.
 
-    https://learn.microsoft.com/azure/cosmos-db/partitioning-overview#physical-partitions
+    https://learn.microsoft.com/azure/cosmos-db/partitioning#physical-partitions
     """
 
     id: str
@@ -108,6 +113,14 @@ class Container:
             _precision(path, pattern) for pattern in excluded or [""]
         )
 
+    def names(self, path: str) -> bool:
+        """Whether the indexing policy includes a property by name; every item is in its index then, without it too.
+
+        https://learn.microsoft.com/azure/cosmos-db/index-policy#includeexclude-strategy
+        """
+        included = [entry["path"] for entry in self.definition["indexingPolicy"].get("includedPaths", [])]
+        return path in ("/id", "/_ts") or f"{path}/?" in included
+
 
 def _precision(path: str, pattern: str) -> int:
     if pattern == f"{path}/?":
@@ -133,14 +146,16 @@ class Account:
     """An account.
 
     `physical` partitions a container; `throughput` RU/s of a container, shared evenly by them (None: no limit, as in
-    serverless tests); `lag` writes that a read without session token may be behind; `container_makers` False: no token
-    may create containers, as with the data-plane role.
+    serverless tests); `lag` writes that a read without session token may be behind; `logical_bytes` that a logical
+    partition holds (None: 20 GB, more than a test stores); `tokens` of identities that read and write items but make no
+    containers.
     """
 
     key: str
     physical: int = 1
     throughput: float | None = None
     lag: int = 0
+    logical_bytes: int | None = None
     clock: Clock = time.time
     tokens: frozenset[str] = frozenset()
     databases: dict[str, dict[str, Container]] = field(default_factory=dict)
@@ -180,7 +195,7 @@ class Account:
     def spend(self, partition: Partition, units: float) -> None:
         """Take request units from this second's share. Raises 429 once it is used up, with the time until the next.
 
-        https://learn.microsoft.com/azure/cosmos-db/nosql/troubleshoot-request-rate-too-large
+        https://learn.microsoft.com/azure/cosmos-db/troubleshoot-request-rate-too-large
         """
         if self.throughput is None:
             return
@@ -255,6 +270,17 @@ class Account:
             versions.append(version)
         return version
 
+    def check_room(self, partition: Partition, key: Any, size: int) -> None:
+        """Refuse an item that a logical partition has no room for.
+
+        https://learn.microsoft.com/azure/cosmos-db/concepts-limits#provisioned-throughput
+        """
+        if self.logical_bytes is None:
+            return
+        held = sum(versions[-1].size for versions in partition.logical.get(json.dumps(key), {}).values())
+        if held + size > self.logical_bytes:
+            raise CosmosError(403, "Partition key reached maximum size of 20 GB.", PARTITION_FULL)
+
     def usage(self, container: Container) -> tuple[int, int]:
         """How many items a container has, and their bytes."""
         count = size = 0
@@ -290,7 +316,10 @@ def _check_indexing(policy: Mapping[str, Any]) -> None:
 
 
 def check_item(item: Any, key_path: str, key: Any, raw_size: int) -> Item:
-    """An item that may be stored. Raises 400 for what no item may have and 413 past 2 MB."""
+    """An item that may be stored. Raises 400 for what no item may have and 413 past 2 MB.
+
+    The service itself takes ? and # in an id; the SDK does not, so nothing here may need it.
+    """
     if raw_size > MAX_ITEM_BYTES:
         raise CosmosError(413, "Request size is too large.")
     if not isinstance(item, dict) or not isinstance(item.get("id"), str) or not item["id"]:
@@ -314,9 +343,15 @@ def _depth(value: Any) -> int:
 
 
 def indexed_terms(container: Container, item: Item) -> int:
-    """How many index entries an item makes: one for each indexed property and one for each composite index."""
-    singles = sum(container.is_indexed(f"/{name}") for name in item)
-    return singles + sum(all(path[1:] in item for path, _ in index) for index in container.composite_indexes())
+    """How many index entries an item makes: one for each indexed property and one for each composite index.
+
+    A property that the policy names has one in items that lack it too, and so has a composite index:
+    https://learn.microsoft.com/azure/cosmos-db/index-policy#includeexclude-strategy
+    """
+    policy = container.definition["indexingPolicy"]
+    named = {entry["path"][:-2] for entry in policy.get("includedPaths", []) if entry["path"].endswith("/?")}
+    found = {f"/{name}" for name in item if container.is_indexed(f"/{name}")} - {"/id"}
+    return len(named | found) + sum(1 for _ in container.composite_indexes())
 
 
 def read_charge(version: Version) -> float:

@@ -12,6 +12,7 @@ from email.utils import parsedate_to_datetime
 from urllib.parse import parse_qs, unquote
 
 MAX_SKEW_SECONDS = 15 * 60
+"""https://learn.microsoft.com/azure/cosmos-db/concepts-limits#per-request-limits"""
 
 
 class UnauthorizedError(Exception):

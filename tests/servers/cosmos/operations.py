@@ -21,11 +21,12 @@ from tests.servers.cosmos.account import (
 
 MAX_BATCH_OPERATIONS = 100
 MAX_BATCH_BYTES = 2 * 1024 * 1024
-"""https://learn.microsoft.com/azure/cosmos-db/nosql/transactional-batch#limitations"""
+"""https://learn.microsoft.com/azure/cosmos-db/transactional-batch#limitations"""
 MAX_PAGE_BYTES = 4 * 1024 * 1024
+"""https://learn.microsoft.com/azure/cosmos-db/concepts-limits#per-request-limits"""
 DEFAULT_PAGE_ITEMS = 100
 MAX_PAGE_ITEMS = 1_000
-"""https://learn.microsoft.com/azure/cosmos-db/nosql/query/pagination"""
+"""A page ends early for many reasons, of which these stand for all: https://learn.microsoft.com/cosmos-db/query/pagination"""
 
 
 @dataclass(slots=True)
@@ -65,13 +66,14 @@ class Operations:
         self._account.spend(self._partition, charge)
         if self._current(key, checked["id"]) is not None:
             raise CosmosError(409, "Entity with the specified id already exists in the system.")
+        self._account.check_room(self._partition, key, raw_size)
         return self._stored(201, charge, key, checked)
 
     def replace(self, key: Any, item_id: str, item: Any, if_match: str | None, raw_size: int) -> Done:
         checked = check_item(item, self._container.key_path, key, raw_size)
         if checked["id"] != item_id:
             raise CosmosError(400, "The id of the item differs from the one in the address.")
-        charge = self._write_charge(checked, raw_size) + 5.0
+        charge = charges.replace(raw_size, indexed_terms(self._container, checked))
         self._account.spend(self._partition, charge)
         self._check_etag(self._existing(key, item_id), if_match)
         return self._stored(200, charge, key, checked)
@@ -110,7 +112,7 @@ class Operations:
     def _visible(self) -> int:
         return self._account.visible_lsn(self._partition, self._session_token)
 
-    # Batches: https://learn.microsoft.com/azure/cosmos-db/nosql/transactional-batch
+    # Batches: https://learn.microsoft.com/azure/cosmos-db/transactional-batch
 
     def batch(self, key: Any, operations: Any, raw_size: int) -> Done:
         """All or nothing: where one operation fails, it has its own code and every other one 424."""
@@ -174,7 +176,7 @@ class Operations:
             if end - start >= page or (size > MAX_PAGE_BYTES and end > start):
                 break
             end += 1
-        charge = charges.query(len(rows) if query.top is not None else len(matched), size, loads=not query.aggregates)
+        charge = charges.query(len(rows) if query.top is not None else len(matched), returns=not query.aggregates)
         self._account.spend(self._partition, charge)
         following = base64.b64encode(str(end).encode()).decode() if end < len(rows) else None
         return Done(200, charge, rows[start:end], continuation=following)
@@ -207,9 +209,7 @@ class Operations:
             if query.value:
                 return [] if row == {} else [row[""]]
             return [row]
-        for order in reversed(query.order_by):
-            items = [item for item in items if sql.evaluate(order.path, item) is not sql.UNDEFINED]
-            items.sort(key=lambda item: _order_key(sql.evaluate(order.path, item)), reverse=order.descending)
+        items = self._in_order(query, items)
         if query.top is not None:
             items = items[: query.top]
         if query.value:
@@ -217,13 +217,25 @@ class Operations:
             return [value for value in values if value is not sql.UNDEFINED]
         return [_row(query, item) for item in items] if query.columns else items
 
+    def _in_order(self, query: sql.Select, items: list[Item]) -> list[Item]:
+        """Sorted items. Those without a sort property come too, unless one property is asked for and no index names it.
+
+        https://learn.microsoft.com/azure/cosmos-db/nosql/query/order-by#remarks
+        """
+        if len(query.order_by) == 1 and not self._container.names(str(query.order_by[0].path)):
+            items = [item for item in items if sql.evaluate(query.order_by[0].path, item) is not sql.UNDEFINED]
+        for order in reversed(query.order_by):
+            items = sorted(items, key=lambda item: _order_key(sql.evaluate(order.path, item)), reverse=order.descending)
+        return items
+
 
 def _order_key(value: Any) -> tuple[int, Any]:
-    """Types order as null, booleans, numbers, strings, arrays, objects.
+    """Values of one type compare, types come in a fixed order, and what is missing comes first.
 
+    The service promises only that null is low and leaves the place of what is missing open; this is one such order.
     https://learn.microsoft.com/azure/cosmos-db/nosql/query/order-by
     """
-    kinds = ("null", "boolean", "number", "string", "array", "object")
+    kinds = ("undefined", "null", "boolean", "number", "string", "array", "object")
     kind = sql.type_name(value)
     comparable = value if kind in ("boolean", "number", "string") else 0
     return kinds.index(kind), comparable

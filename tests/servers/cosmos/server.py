@@ -89,12 +89,13 @@ class CosmosDouble:
     def _authorize_token(self, request: web.Request) -> None:
         """The data-plane role reads and writes items; it makes no databases or containers.
 
-        https://learn.microsoft.com/azure/cosmos-db/nosql/how-to-connect-role-based-access-control
+        https://learn.microsoft.com/azure/cosmos-db/how-to-connect-role-based-access-control and
+        https://learn.microsoft.com/azure/cosmos-db/troubleshoot-forbidden#nondata-operations-arent-allowed
         """
         if auth.signature(request.headers, "aad") not in self.account.tokens:
             raise auth.UnauthorizedError("The token is not valid.")
         if not request.path.endswith("/docs") and request.method in ("POST", "DELETE") and "/docs/" not in request.path:
-            raise CosmosError(403, "Request blocked: the principal has no permission for this action.", 5302)
+            raise CosmosError(403, "Request blocked: a token may not do this.", 5300)
 
     # Account, databases, containers
 
@@ -245,7 +246,7 @@ def _plan(query: sql.Select) -> web.Response:
     """The plan of a query over several partitions, where this SDK has one.
 
     It asks for no GROUP BY in its features, so the gateway refuses; several aggregates have a plan that the SDK refuses.
-    https://learn.microsoft.com/azure/cosmos-db/nosql/query/group-by
+    https://pypi.org/project/azure-cosmos/#limitations and https://learn.microsoft.com/cosmos-db/query/group-by
     """
     if query.group_by:
         raise CosmosError(400, "Query contains 1 or more unsupported features: GroupBy.")

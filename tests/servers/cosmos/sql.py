@@ -260,10 +260,16 @@ def evaluate(expression: Expression, item: Any) -> Any:
             value = value.get(name, UNDEFINED) if isinstance(value, dict) else UNDEFINED
         return value
     if isinstance(expression, Among):
-        value = evaluate(expression.operand, item)
-        kind = type_name(value)
-        return kind in _SCALARS and (kind, value) in expression.members
+        return _among(expression, evaluate(expression.operand, item))
     return _call(expression, item)
+
+
+def _among(expression: Among, value: Any) -> Any:
+    """IN is OR over comparisons: undefined where none holds and one compares another type."""
+    kind = type_name(value)
+    if kind in _SCALARS and (kind, value) in expression.members:
+        return True
+    return False if {member for member, _ in expression.members} == {kind} else UNDEFINED
 
 
 def _member(expression: Expression) -> tuple[str, Any]:
@@ -318,24 +324,28 @@ def type_name(value: Any) -> str:
 
 
 def _compare(operator: str, left: Any, right: Any) -> Any:
-    """Values of different types, and undefined, don't compare: the result is undefined.
+    """Values of different types, and undefined, don't compare: the result is undefined. Objects and arrays are only equal.
 
     https://learn.microsoft.com/azure/cosmos-db/nosql/query/equality-comparison-operators
     """
     kind = type_name(left)
     if kind != type_name(right) or kind == "undefined":
         return UNDEFINED
-    if operator in ("=", "!="):
-        return (left == right) is (operator == "=")
-    if kind in ("object", "array", "null"):
+    if operator == "=":
+        return left == right
+    if kind in ("object", "array"):
+        return UNDEFINED
+    if operator == "!=":
+        return left != right
+    if kind == "null":
         return UNDEFINED
     return {"<": left < right, "<=": left <= right, ">": left > right, ">=": left >= right}[operator]
 
 
 def aggregate(call: Call, items: list[Any]) -> Any:
-    """The value of an aggregate; undefined arguments play no part.
+    """The value of an aggregate; undefined arguments play no part, and a sum of other than numbers is undefined.
 
-    https://learn.microsoft.com/azure/cosmos-db/nosql/query/aggregate-functions
+    https://learn.microsoft.com/cosmos-db/query/sum and the pages of COUNT, MIN and MAX beside it.
     """
     values = [value for item in items if (value := evaluate(call.operands[0], item)) is not UNDEFINED]
     if call.name == "COUNT":

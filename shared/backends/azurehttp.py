@@ -1,8 +1,10 @@
-"""HTTP below the driver. aiohttp by itself sends GET, PUT and DELETE a second time when a kept connection drops; here not."""
+"""HTTP below the Azure drivers. aiohttp by itself sends GET, PUT and DELETE again when a kept connection drops; here not."""
 
 import aiohttp
 from aiohttp.client_exceptions import ClientConnectorError, ClientOSError, ServerDisconnectedError
 from azure.core.pipeline.transport import AioHttpTransport
+
+_CONNECTIONS = 100
 
 
 class _DroppedError(aiohttp.ClientConnectionError):
@@ -19,9 +21,13 @@ async def _sent_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHand
         raise _DroppedError("the connection dropped") from error
 
 
-def make_transport() -> AioHttpTransport:
-    """A transport with a session of its own, for the running event loop."""
+def make_transport(connections: int = _CONNECTIONS) -> AioHttpTransport:
+    """A transport with a session of its own, for the running event loop, and at most so many connections."""
     session = aiohttp.ClientSession(
-        middlewares=(_sent_once,), trust_env=True, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()
+        connector=aiohttp.TCPConnector(limit=connections),
+        middlewares=(_sent_once,),
+        trust_env=True,
+        auto_decompress=False,
+        cookie_jar=aiohttp.DummyCookieJar(),
     )
     return AioHttpTransport(session=session)

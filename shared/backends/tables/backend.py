@@ -1,0 +1,147 @@
+"""The port on Azure Tables: a table a model. Keys, reads, claims and deletes live in the other modules."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+from shared.backends.base import Backend, BackendStats, Deleted, Outcome
+from shared.backends.tables import aggregation as figures
+from shared.backends.tables.access import Access, read_access
+from shared.backends.tables.claims import replace_entity
+from shared.backends.tables.client import Connection
+from shared.backends.tables.entities import new_write, write_record
+from shared.backends.tables.filters import asks_nothing
+from shared.backends.tables.reading import MAX_CALLS, Reader
+from shared.backends.tables.removal import Remover, changed, not_found
+from shared.backends.tables.writing import Writer
+from shared.config import Settings
+from shared.errors import UnavailableError
+from shared.models import ALL_MODELS, Record, State
+from shared.query import Aggregation, Group, Page, Query, Stored
+
+_ETAG = re.compile(r'W/"[\x21\x23-\x7e]{1,128}"')
+
+
+def from_settings(settings: Settings) -> "TablesBackend":
+    """The backend of DATABASE_CONNECTION_STRING or TABLES_ENDPOINT. Raises ConfigurationError."""
+    return TablesBackend(read_access(settings), settings.database_name, connections=settings.database_pool_size)
+
+
+class TablesBackend(Backend):
+    """The tables of an account whose names begin with DATABASE_NAME, which any number of instances share.
+
+    `max_calls` bounds a page: it ends after so many calls, and tells where to go on.
+    """
+
+    name = "tables"
+
+    def __init__(
+        self,
+        access: Access,
+        database: str,
+        *,
+        connections: int = 10,
+        credential: Any = None,
+        read_timeout: float = 35.0,
+        max_calls: int = MAX_CALLS,
+    ) -> None:
+        self._connection = Connection(
+            access, database, connections=connections, credential=credential, read_timeout=read_timeout
+        )
+        self._connections = connections
+        self._reader = Reader(self._connection, max_calls)
+        self._writer = Writer(self._connection, self._reader)
+        self._remover = Remover(self._connection, self._reader)
+        self._connecting = asyncio.Lock()
+        self._connected = False
+        self._in_hand = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    async def connect(self) -> None:
+        async with self._connecting:
+            if not self._connected:
+                self._connection.open()
+                self._connected = True
+
+    async def disconnect(self) -> None:
+        async with self._connecting:
+            if self._connected:
+                self._connected = False
+                await self._idle.wait()
+                await self._connection.close()
+
+    @asynccontextmanager
+    async def _use(self) -> AsyncIterator[None]:
+        """Work that a disconnect waits for."""
+        if not self._connected:
+            raise UnavailableError("The database is not connected.")
+        self._in_hand += 1
+        self._idle.clear()
+        try:
+            yield
+        finally:
+            self._in_hand -= 1
+            if not self._in_hand:
+                self._idle.set()
+
+    async def create_many(self, model: type[Record], records: Sequence[Stored]) -> list[Outcome]:
+        async with self._use():
+            return await self._writer.create_many(model, records)
+
+    async def put_raw(self, model: type[Record], records: Sequence[Stored]) -> list[Outcome]:
+        return await self.create_many(model, records)
+
+    async def find_by_id(self, model: type[Record], record_id: str) -> Stored | None:
+        async with self._use():
+            return await self._writer.find(model, record_id)
+
+    async def update(self, model: type[Record], stored: Stored, etag: str) -> Stored:
+        async with self._use():
+            if _ETAG.fullmatch(etag) is not None:
+                entity = write_record(model, stored, new_write())
+                new_etag = await replace_entity(self._connection, self._reader, model, entity, etag)
+                if new_etag is not None:
+                    return replace(stored, etag=new_etag)
+            found = await self._writer.find(model, stored.id)
+            raise not_found(model) if found is None else changed(model)
+
+    async def delete(self, model: type[Record], record_id: str, etag: str | None = None) -> None:
+        async with self._use():
+            await self._remover.delete(model, record_id, etag)
+
+    async def find(self, query: Query) -> Page:
+        async with self._use():
+            return Page([], more=False) if asks_nothing(query) else await self._reader.page(query)
+
+    async def count(self, query: Query) -> int:
+        async with self._use():
+            return await figures.count(self._reader, query)
+
+    async def aggregate(self, aggregation: Aggregation) -> list[Group]:
+        async with self._use():
+            return await figures.aggregate(self._reader, aggregation)
+
+    async def delete_where(self, query: Query) -> Deleted:
+        async with self._use():
+            if asks_nothing(query):
+                return Deleted(0, more=False)
+            count, more = await self._remover.delete_where(query)
+            return Deleted(count, more)
+
+    async def purge(self, model: type[Record], record_ids: Sequence[str]) -> int:
+        async with self._use():
+            return await self._remover.purge(model, record_ids)
+
+    async def get_stats(self) -> BackendStats:
+        async with self._use():
+            found = await asyncio.gather(*(figures.model_stats(self._reader, model) for model in ALL_MODELS))
+            models = {model.__name__: stats for model, stats in zip(ALL_MODELS, found, strict=True)}
+            return BackendStats(models, pool={"size": self._connections})
+
+    async def health(self) -> None:
+        async with self._use():
+            await self._writer.find(State, "health")

@@ -1,0 +1,149 @@
+"""Records as entities, and the two other kinds of entity: claims on ids and fences.
+
+    record: {PartitionKey, RowKey, <filterable fields>, <durations as doubles>, Bucket_<duration>, updatedAt,
+             Hash, Privacy, Write, Record0, Record1...}
+    claim:  {PartitionKey, RowKey, Place: <timestamp of the record>, Write, Contended, Fences: <JSON list of timestamps>}
+    fence:  {PartitionKey, RowKey, Write}
+
+`Record0` and those after it are the record's JSON text, at most 32,000 UTF-16 units each (a property holds 64 KB), so that
+exactly what was stored comes back. `Write` is different at every write: after a lost answer it tells our own. A fence keeps
+out a create that lost its claim; neither it nor a claim is ever listed.
+
+Limits: https://learn.microsoft.com/rest/api/storageservices/understanding-the-table-service-data-model
+"""
+
+import json
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from shared import jsontext
+from shared.backends.tables.keys import Place, key_of, record_place
+from shared.models import ALL_MODELS, Record
+from shared.query import Hidden, Stored
+
+MAX_UNITS = 32_000
+MARK = "updatedAt"
+"""A property that every record has, and no claim or fence."""
+_PARTS = tuple(f"Record{number}" for number in range(64))
+_BUCKET = "Bucket_"
+_OWN = ("PartitionKey", "RowKey", "Timestamp", "Hash", "Privacy", "Write", "Contended", "Fences", "Place", *_PARTS)
+assert not any(name in _OWN or name.startswith(_BUCKET) for model in ALL_MODELS for name in model.wire_names), "name taken"
+_UNSTORABLE = str.maketrans({"\ufffe": "\\ufffe", "\uffff": "\\uffff"})
+"""Not characters of XML 1.0, which the service's string properties are held to; in JSON text they can be escaped."""
+
+Entity = dict[str, Any]
+
+
+def new_write() -> str:
+    """A name for one write."""
+    return secrets.token_hex(8)
+
+
+def bucket_property(duration: str) -> str:
+    return f"{_BUCKET}{duration}"
+
+
+def write_record(model: type[Record], stored: Stored, write: str) -> Entity:
+    """The entity of a record."""
+    record, hidden = stored.record, stored.hidden
+    place = record_place(stored.key)
+    entity: Entity = {"PartitionKey": place.partition, "RowKey": place.row, MARK: str(record[MARK]), "Write": write}
+    for name in model.filterable:
+        if record.get(name) is not None:
+            entity[name] = record[name]
+    for name in model.durations:
+        if record.get(name) is not None:
+            entity[name] = float(record[name])
+    entity |= {bucket_property(name): number for name, number in hidden.buckets.items()}
+    if hidden.content_hash is not None:
+        entity["Hash"] = hidden.content_hash
+    if hidden.privacy_version is not None:
+        entity["Privacy"] = hidden.privacy_version
+    entity |= zip(_PARTS, split(jsontext.dumps(record).translate(_UNSTORABLE)), strict=False)
+    return entity
+
+
+def split(text: str) -> list[str]:
+    """The text in parts of at most MAX_UNITS UTF-16 units, no surrogate pair cut in two."""
+    if len(text) <= MAX_UNITS // 2 or (len(text) <= MAX_UNITS and text.isascii()):
+        return [text]
+    units = text.encode("utf-16-le")
+    parts: list[str] = []
+    start = 0
+    while start < len(units):
+        end = min(start + 2 * MAX_UNITS, len(units))
+        if end < len(units) and 0xD8 <= units[end - 1] <= 0xDB:
+            end -= 2
+        parts.append(units[start:end].decode("utf-16-le"))
+        start = end
+    return parts
+
+
+def text_of(entity: Mapping[str, Any]) -> str:
+    """The JSON text of a record's entity; empty where there is none."""
+    first = entity.get("Record0")
+    if first is None:
+        return ""
+    if entity.get("Record1") is None:
+        return str(first)
+    parts = [entity.get(name) for name in _PARTS]
+    return "".join(part for part in parts if part is not None)
+
+
+def read_record(entity: Mapping[str, Any]) -> Stored | None:
+    """The record of an entity; None for a claim, a fence, and what is not ours."""
+    try:
+        record = json.loads(text_of(entity))
+        key = key_of(entity["RowKey"])
+    except ValueError:
+        return None
+    if not isinstance(record, dict) or (record.get("timestamp"), record.get("id")) != key:
+        return None
+    buckets = {
+        name.removeprefix(_BUCKET): int(number)
+        for name, number in entity.items()
+        if name.startswith(_BUCKET) and number is not None
+    }
+    return Stored(record, Hidden(entity.get("Hash"), entity.get("Privacy"), buckets), etag_of(entity))
+
+
+def etag_of(entity: Mapping[str, Any]) -> str:
+    return str(getattr(entity, "metadata", {}).get("etag") or "")
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A claim on an id: the record is the one of that timestamp, if there is one.
+
+    `contended` once a create took it over from another that may still be on its way: it is left where it is then, so that
+    whatever arrives late is found. `fences` are the timestamps at which others were kept out.
+    """
+
+    timestamp: str
+    contended: bool = False
+    fences: tuple[str, ...] = ()
+    etag: str = ""
+
+
+def write_claim(place: Place, claim: Claim, write: str) -> Entity:
+    entity: Entity = {"PartitionKey": place.partition, "RowKey": place.row, "Place": claim.timestamp, "Write": write}
+    if claim.contended:
+        entity["Contended"] = True
+    if claim.fences:
+        entity["Fences"] = json.dumps(claim.fences)
+    return entity
+
+
+def read_claim(entity: Mapping[str, Any]) -> Claim | None:
+    """The claim of an entity; None for another."""
+    timestamp = entity.get("Place")
+    if timestamp is None:
+        return None
+    fences = tuple(json.loads(entity.get("Fences") or "[]"))
+    return Claim(str(timestamp), bool(entity.get("Contended")), fences, etag_of(entity))
+
+
+def write_fence(place: Place, write: str) -> Entity:
+    return {"PartitionKey": place.partition, "RowKey": place.row, "Write": write}

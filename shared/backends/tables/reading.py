@@ -1,0 +1,185 @@
+"""Reads over the buckets of a model: each is read by itself and at the same time, and the rows are merged here."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from shared.backends.tables.calls import RefusalError
+from shared.backends.tables.client import Connection
+from shared.backends.tables.entities import MARK, read_record, text_of
+from shared.backends.tables.filters import Condition, Filters, read_filters
+from shared.backends.tables.keys import BUCKETS, Place, counted_back, is_row_key, moment_of, timestamp_at
+from shared.backends.tables.scanning import PAGE_ROWS, Ask, BucketScan, Row
+from shared.backends.tables.windows import ranges, window_of
+from shared.models import Record
+from shared.query import Aggregation, Key, Page, Query, Stored
+from shared.timestamps import from_ms
+
+KEYS = ("PartitionKey", "RowKey", MARK)
+MAX_CALLS = 400
+"""Calls of one page, after which it ends where it is."""
+_LEAST_ID, _GREATEST_ID = "0", "z" * 128
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Rows in a query's order, whether more follow, and where to go on after a page that ended early."""
+
+    rows: list[Row]
+    more: bool
+    resume: Key | None = None
+
+
+class Reader:
+    """Reads entities of a model's table. `max_calls` bounds a page."""
+
+    def __init__(self, connection: Connection, max_calls: int = MAX_CALLS) -> None:
+        self._connection = connection
+        self._max_calls = max_calls
+
+    async def entity(self, model: type[Record], place: Place, select: Sequence[str] | None = None) -> Row | None:
+        """The entity at a place: one point read."""
+        try:
+            answer = await self._connection.call(
+                model, lambda table: table.get_entity(place.partition, place.row, select=list(select) if select else None)
+            )
+        except RefusalError as refusal:
+            if refusal.status == 404:
+                return None
+            raise
+        return answer.value
+
+    def asking(self, model: type[Record], select: Sequence[str] | None) -> Ask:
+        """How a table is asked for rows."""
+
+        async def ask(condition: Condition, top: int, token: Any) -> tuple[list[Row], Any]:
+            async def send(table: Any) -> tuple[list[Row], Any]:
+                pages = table.query_entities(
+                    condition.text, parameters=dict(condition.parameters), results_per_page=top, select=select
+                ).by_page(token)
+                return [row async for row in await anext(pages)], pages.continuation_token
+
+            return (await self._connection.call(model, send)).value
+
+        return ask
+
+    async def page(self, query: Query) -> Page:
+        """A page of records; what is not ours is left out."""
+        size = 0
+
+        def fits(row: Row) -> bool:
+            nonlocal size
+            size += len(text_of(row).encode())
+            return size <= query.max_bytes
+
+        found = await self.rows(query, None, fits=fits, max_calls=self._max_calls)
+        items = [stored for stored in map(read_record, found.rows) if stored is not None]
+        return Page(items, found.more, found.resume)
+
+    async def rows(
+        self,
+        query: Query,
+        select: Sequence[str] | None,
+        *,
+        fits: Callable[[Row], bool] = lambda _: True,
+        max_calls: int | None = None,
+    ) -> Rows:
+        """The rows of a list in its order: at most its limit, and at least one before `fits` says that it is enough."""
+        filters = read_filters(query.filters)
+        scans = self._scans(query, filters, None if select is None else [*select, *filters.here])
+        rows: list[Row] = []
+        wanted = query.limit * 3 // 8 + 8 if query.descending else query.limit + 1
+        while True:
+            hungry = [scan for scan in scans if not scan.rows and not scan.done]
+            if hungry:
+                if max_calls is not None and sum(scan.calls for scan in scans) >= max_calls:
+                    frontier = _frontier(query, hungry)
+                    if frontier is not None:
+                        return _ended(query, rows, scans, frontier)
+                await asyncio.gather(*(scan.advance(wanted) for scan in hungry))
+                wanted = query.limit + 1
+                continue
+            scan = _next(scans, descending=query.descending)
+            if scan is None:
+                return Rows(rows, more=False)
+            if len(rows) == query.limit or (not fits(scan.rows[0]) and rows):
+                return Rows(rows, more=True)
+            rows.append(scan.rows.popleft())
+
+    def _scans(self, query: Query, filters: Filters, select: Sequence[str] | None) -> list[BucketScan]:
+        ask = self.asking(query.model, select)
+        scout = ask if select is not None else self.asking(query.model, [*KEYS, *filters.here])
+        window, now = window_of(query), counted_back(from_ms(int(time.time() * 1_000)))
+        return [
+            BucketScan(ask, scout, filters, bucket, window, descending=query.descending, wanted=query.limit + 1, now=now)
+            for bucket in range(BUCKETS)
+        ]
+
+    async def everything(self, asked: Query | Aggregation, select: Sequence[str], take: Callable[[Row], None]) -> None:
+        """Give every row of a query to `take`, bucket by bucket at the same time, in no particular order."""
+        filters = read_filters(asked.filters)
+        ask = self.asking(asked.model, list(dict.fromkeys(["RowKey", *select, MARK, *filters.here])))
+        window = window_of(asked, onward=False)
+        if window.is_empty:
+            return
+
+        async def read(bucket: int) -> None:
+            async for row in _all_rows(ask, (condition & filters.pushed for condition in ranges(window, bucket))):
+                if row.get(MARK) is not None and is_row_key(str(row["RowKey"])) and filters.passes(row):
+                    take(row)
+
+        await asyncio.gather(*map(read, range(BUCKETS)))
+
+
+async def _all_rows(ask: Ask, conditions: Iterable[Condition]) -> AsyncIterator[Row]:
+    for condition in conditions:
+        token = None
+        while True:
+            rows, token = await ask(condition, PAGE_ROWS, token)
+            for row in rows:
+                yield row
+            if token is None:
+                break
+
+
+def _next(scans: list[BucketScan], *, descending: bool) -> BucketScan | None:
+    """The bucket whose row comes next."""
+    full = [scan for scan in scans if scan.rows]
+    if not full:
+        return None
+    return (min if descending else max)(full, key=lambda scan: str(scan.rows[0]["RowKey"]))
+
+
+def _frontier(query: Query, hungry: list[BucketScan]) -> int | None:
+    """How far all buckets have been read; None where that is nowhere yet."""
+    window = window_of(query)
+    if query.descending:
+        moment = min(scan.mark for scan in hungry)
+        return moment if moment > window.start else None
+    moment = max(scan.mark for scan in hungry)
+    return moment if moment < window.end else None
+
+
+def _ended(query: Query, rows: list[Row], scans: list[BucketScan], frontier: int) -> Rows:
+    """The page of what has been read before the frontier, and the place to go on from where it is not full."""
+    while len(rows) < query.limit:
+        scan = _next(scans, descending=query.descending)
+        moment = None if scan is None else moment_of(str(scan.rows[0]["RowKey"]))
+        if scan is None or moment is None or (moment < frontier) != query.descending:
+            return Rows(rows, more=True, resume=_resume(query, frontier))
+        rows.append(scan.rows.popleft())
+    return Rows(rows, more=True)
+
+
+def _resume(query: Query, frontier: int) -> Key:
+    """The place in the query's order before which everything has been read."""
+    if query.descending:
+        return Key(timestamp_at(frontier - 1), _LEAST_ID)
+    return Key(timestamp_at(frontier), _GREATEST_ID)
+
+
+def stored_in(row: Row | None) -> Stored | None:
+    """The record of an entity, if it is one."""
+    return None if row is None else read_record(row)

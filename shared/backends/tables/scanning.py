@@ -1,0 +1,142 @@
+"""A bucket read in order, one call at a time, in either direction.
+
+Tables only read upwards by key, newest first. Oldest first, the keys of a window are read whole and the last of them
+fetched; a window with too many is split, and its oldest part taken first, until it fits.
+"""
+
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from shared.backends.tables.entities import MARK
+from shared.backends.tables.filters import Condition, Filters
+from shared.backends.tables.keys import is_row_key, moment_of
+from shared.backends.tables.windows import Window, ranges, split
+
+PAGE_ROWS = 1_000
+"""The most that the service gives, or looks at, in one call."""
+_PATIENCE = 8
+"""Calls that a window may take without an end in sight, before it is split to have a place to go on from."""
+_MANY_ROWS = 2 * PAGE_ROWS
+"""Rows of a window that are read oldest first without a split."""
+
+Row = Mapping[str, Any]
+Ask = Callable[[Condition, int, Any], Awaitable[tuple[list[Row], Any]]]
+"""Rows of a condition, at most so many, from a continuation on; and the continuation of the next call, or None."""
+
+
+class BucketScan:
+    """The rows of a window of one bucket.
+
+    `ask` gives whole rows, `scout` their keys. `rows` are those read and not yet taken. `mark` says how far the bucket has
+    been read, in counted-back milliseconds: newest first everything before it, oldest first everything from it on. `done`
+    when nothing follows `rows`.
+    """
+
+    def __init__(
+        self,
+        ask: Ask,
+        scout: Ask,
+        filters: Filters,
+        bucket: int,
+        window: Window,
+        *,
+        descending: bool,
+        wanted: int,
+        now: int,
+    ) -> None:
+        self.rows: deque[Row] = deque()
+        self.done = window.is_empty
+        self.mark = window.start if descending else window.end
+        self.calls = 0
+        self._ask = ask
+        self._scout = scout
+        self._filters = filters
+        self._bucket = bucket
+        self._descending = descending
+        self._wanted = wanted
+        self._now = now
+        self._windows = [window]
+        self._open: list[Condition] = []
+        self._token: Any = None
+        self._patience = _PATIENCE
+
+    async def advance(self, wanted: int) -> None:
+        """Read on by one call newest first, by one window oldest first; `wanted` rows are worth asking for."""
+        if self._descending:
+            await self._forward(wanted)
+        else:
+            await self._backward()
+        self.done = not self._windows
+
+    async def _read(self, wanted: int, ask: Ask) -> list[Row]:
+        rows, self._token = await ask(self._open[0] & self._filters.pushed, min(wanted, PAGE_ROWS), self._token)
+        self.calls += 1
+        if self._token is None:
+            del self._open[0]
+        return [row for row in rows if is_row_key(str(row["RowKey"]))]
+
+    def _kept(self, rows: list[Row]) -> list[Row]:
+        """Without claims and fences, and what the service did not compare."""
+        return [row for row in rows if row.get(MARK) is not None and self._filters.passes(row)]
+
+    def _begin(self) -> Window:
+        window = self._windows[-1]
+        if not self._open:
+            self._open = ranges(window, self._bucket)
+            self._patience = _PATIENCE
+        return window
+
+    async def _forward(self, wanted: int) -> None:
+        window = self._begin()
+        rows = await self._read(wanted, self._ask)
+        self.rows.extend(self._kept(rows))
+        if rows:
+            window = self._windows[-1] = Window(str(rows[-1]["RowKey"]), window.last)
+            self.mark = window.start
+        if not self._open:
+            self._windows.pop()
+            self.mark = window.end
+            return
+        self._patience = _PATIENCE if rows else self._patience - 1
+        if self._patience <= 0 and window.end - window.start > 1:
+            self._windows[-1:] = reversed(split(window, self._now))
+            self._open, self._token = [], None
+
+    async def _backward(self) -> None:
+        window = self._begin()
+        is_narrow = window.end - window.start <= 1
+        tail: deque[Row] = deque(maxlen=self._wanted)
+        seen, first = 0, None
+        while self._open:
+            rows = await self._read(PAGE_ROWS, self._scout)
+            tail.extend(self._kept(rows))
+            seen += len(rows)
+            first = first or next(iter(rows), None)
+            self._patience -= 1
+            if self._open and not is_narrow and (seen >= _MANY_ROWS or self._patience <= 0):
+                self._windows[-1:] = split(window, self._now, _crowded(first, rows))
+                self._open, self._token = [], None
+                return
+        self._windows.pop()
+        self.rows.extend(reversed(await self._whole(tail, window.last)))
+        self.mark = window.start
+
+    async def _whole(self, tail: deque[Row], last: str) -> list[Row]:
+        """The rows that a scout has seen, with all that is asked for."""
+        if not tail or self._scout is self._ask:
+            return list(tail)
+        first = str(tail[0]["RowKey"])
+        self._open = ranges(Window(first[:-1], last), self._bucket)
+        found: list[Row] = []
+        while self._open:
+            found += self._kept(await self._read(PAGE_ROWS, self._ask))
+        return [row for row in found if str(row["RowKey"]) >= first]
+
+
+def _crowded(first: Row | None, rows: list[Row]) -> int | None:
+    """The moment that all rows of a window so far are of, if they are of one."""
+    if first is None or not rows:
+        return None
+    moments = {moment_of(str(first["RowKey"])), moment_of(str(rows[-1]["RowKey"]))}
+    return moments.pop() if len(moments) == 1 else None

@@ -1,0 +1,247 @@
+"""The Tables backend behind a bad line and on a server that goes away: nothing missing, nothing doubled."""
+
+import asyncio
+import random
+import time
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from shared.backends.tables.access import Access
+from shared.backends.tables.backend import TablesBackend
+from shared.errors import DeadlineError, PreconditionFailedError, ThrottledError, TransientError, UnavailableError
+from shared.models import SystemEventLog
+from shared.query import Query, Stored
+from shared.timing import set_deadline
+from tests.contract.steps import add, add_all, fetch, ids, kept, walk
+from tests.faults.proxy import NO_FAULT, Plan, Proxy, always, calm, once
+from tests.servers import azurite as azurite_server
+from tests.servers.azurite import ACCOUNT, KEY, Azurite
+from tests.servers.tools import require
+from tests.support.clients import HttpClient
+from tests.support.environment import REPOSITORY
+from tests.support.records import make
+from tests.support.serve import Serve
+
+FAULTS = ("429", "408", "503", "408-after", "503-after", "dropped-before", "dropped-after", "truncated", "slow")
+READ_TIMEOUT = 1.5
+each_fault = pytest.mark.parametrize("fault", FAULTS)
+each_id = pytest.mark.parametrize("record_id", [None, "mine"], ids=["own-claim", "claimed"])
+
+
+def is_call(request: web.Request) -> bool:
+    return request.path != "/"
+
+
+def is_write(request: web.Request) -> bool:
+    return request.method != "GET"
+
+
+def is_insert(request: web.Request) -> bool:
+    """Whether the request inserts or changes entities, not tables."""
+    return is_write(request) and not request.path.endswith("/Tables")
+
+
+def at_random(rate: float, seed: int) -> Plan:
+    """Any fault but slowness at so many of all calls, the same at every run."""
+    dice = random.Random(seed)
+    return lambda _: dice.choice(FAULTS[:-1]) if dice.random() < rate else NO_FAULT
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Azurite]:
+    require("Azurite", azurite_server.script)
+    with azurite_server.running() as running:
+        yield running
+
+
+@dataclass
+class Line:
+    """A backend, the proxy in front of its server, and a backend that goes past the proxy."""
+
+    backend: TablesBackend
+    direct: TablesBackend
+    proxy: Proxy
+
+    async def stored(self) -> list[str]:
+        """The ids that the server has, each as often as it has it."""
+        return ids(await walk(self.direct, Query(SystemEventLog, descending=False, limit=500)))
+
+
+@pytest.fixture
+async def line(server: Azurite) -> AsyncIterator[Line]:
+    """A line without faults yet; its table is there."""
+    async with Proxy(f"http://127.0.0.1:{server.port}", slow_seconds=READ_TIMEOUT * 1.5).serve() as proxy:
+        database = f"faults{uuid.uuid4().hex[:12]}"
+        through = Access(f"{proxy.url}{ACCOUNT}", "TEST", ACCOUNT, KEY)
+        backend = TablesBackend(through, database, read_timeout=READ_TIMEOUT)
+        direct = TablesBackend(Access(server.endpoint, "TEST", ACCOUNT, KEY), database)
+        await backend.connect()
+        await direct.connect()
+        await direct.count(Query(SystemEventLog))
+        try:
+            yield Line(backend, direct, proxy)
+        finally:
+            proxy.plan = calm
+            await backend.disconnect()
+            await direct.disconnect()
+
+
+@each_id
+@each_fault
+async def test_one_fault_at_a_create(line: Line, fault: str, record_id: str | None) -> None:
+    """A create is new and stored once, whatever happens to its first answer."""
+    given = make(SystemEventLog, **({} if record_id is None else {"id": record_id}))
+    line.proxy.plan = once(fault, is_insert)
+    stored = await add(line.backend, SystemEventLog, given)
+    assert line.proxy.faults[fault] == 1
+    assert await fetch(line.direct, SystemEventLog, given.id) == stored
+    assert await line.stored() == [given.id]
+
+
+@each_fault
+async def test_one_fault_at_a_batch(line: Line, fault: str) -> None:
+    """Every record of a batch is new and stored once."""
+    given = [make(SystemEventLog, sessionId="s-1") if n % 2 else make(SystemEventLog, id=f"mine-{n}") for n in range(20)]
+    line.proxy.plan = once(fault, is_insert)
+    stored = await add_all(line.backend, SystemEventLog, given)
+    assert line.proxy.faults[fault] == 1
+    assert await walk(line.direct, Query(SystemEventLog, descending=False, limit=50)) == stored
+
+
+@each_fault
+async def test_one_fault_at_an_update(line: Line, fault: str) -> None:
+    """An update is done once and acknowledged with the etag that the record then has."""
+    stored = await add(line.backend, SystemEventLog, make(SystemEventLog))
+    line.proxy.plan = once(fault, is_write)
+    updated = await line.backend.update(SystemEventLog, make.changed(stored, message="new"), stored.etag)
+    assert line.proxy.faults[fault] == 1
+    assert await fetch(line.direct, SystemEventLog, stored.id) == updated
+
+
+@each_id
+@each_fault
+async def test_one_fault_at_a_delete(line: Line, fault: str, record_id: str | None) -> None:
+    """A delete that was done is acknowledged."""
+    stored = await add(line.backend, SystemEventLog, make(SystemEventLog, **({} if record_id is None else {"id": record_id})))
+    line.proxy.plan = once(fault, is_write)
+    await line.backend.delete(SystemEventLog, stored.id)
+    assert line.proxy.faults[fault] == 1
+    assert await line.stored() == []
+
+
+@each_fault
+async def test_one_fault_at_a_list(line: Line, fault: str) -> None:
+    """A list is whole whatever happens to one of its calls."""
+    given = await add_all(line.backend, SystemEventLog, make.many(SystemEventLog, 30))
+    line.proxy.plan = once(fault, is_call)
+    assert await walk(line.backend, Query(SystemEventLog, limit=50)) == given[::-1]
+    assert line.proxy.faults[fault] == 1
+
+
+async def test_creates_one_by_one(line: Line) -> None:
+    """Of creates on a line that keeps failing, every acknowledged one is stored once, and told to be new."""
+    given = [make(SystemEventLog) if n % 2 else make(SystemEventLog, id=f"mine-{n}") for n in range(40)]
+    line.proxy.plan = at_random(0.2, seed=1)
+    outcomes = await asyncio.gather(*(line.backend.create(SystemEventLog, record) for record in given), return_exceptions=True)
+    done = [record for record, outcome in zip(given, outcomes, strict=True) if not isinstance(outcome, BaseException)]
+    assert all(isinstance(outcome, TransientError) or not outcome.existed for outcome in outcomes)  # type: ignore[union-attr]
+    line.proxy.plan = calm
+    stored = await line.stored()
+    assert len(set(stored)) == len(stored)
+    assert set(ids(done)) <= set(stored)
+    assert len(done) > 30
+
+
+async def test_a_batch_on_a_line_that_keeps_failing(line: Line) -> None:
+    """What a batch acknowledged is stored once, and sending the rest again completes it."""
+    given = make.many(SystemEventLog, 400)
+    line.proxy.plan = at_random(0.3, seed=2)
+    outcomes = await line.backend.create_many(SystemEventLog, given)
+    assert not any(outcome.existed for outcome in outcomes)
+    line.proxy.plan = calm
+    done = [kept(outcome).id for outcome in outcomes if outcome.error is None]
+    assert set(done) <= set(await line.stored())
+    await line.backend.create_many(SystemEventLog, given)
+    assert await line.stored() == ids(given)
+
+
+async def test_bounded_removal(line: Line) -> None:
+    """A removal that lost answers counts each record once."""
+    given = await add_all(line.backend, SystemEventLog, make.many(SystemEventLog, 120))
+    line.proxy.plan = at_random(0.2, seed=6)
+    deleted = await line.backend.delete_where(Query(SystemEventLog, descending=False, limit=80))
+    line.proxy.plan = calm
+    assert (deleted.count, deleted.more) == (80, True)
+    assert await line.stored() == ids(given[80:])
+
+
+async def test_another_writer_after_a_lost_answer(line: Line) -> None:
+    """An update that was refused before its answer was lost is not taken for one that was made."""
+    stored = await add(line.backend, SystemEventLog, make(SystemEventLog))
+    await line.direct.update(SystemEventLog, make.changed(stored, message="theirs"), stored.etag)
+    line.proxy.plan = once("dropped-after", is_write)
+    with pytest.raises(PreconditionFailedError):
+        await line.backend.update(SystemEventLog, make.changed(stored, message="ours"), stored.etag)
+
+
+async def test_throttled_for_longer_than_the_deadline(line: Line) -> None:
+    """What can't be stored in time is answered as retryable with the time to wait, before the deadline."""
+    line.proxy.plan = always("429", is_write)
+    set_deadline(0.5)
+    started = time.monotonic()
+    outcomes = await line.backend.create_many(SystemEventLog, make.many(SystemEventLog, 5))
+    assert time.monotonic() - started < 3
+    errors = [outcome.error for outcome in outcomes]
+    assert {type(error) for error in errors} <= {ThrottledError, DeadlineError}
+    assert all(error is not None and error.retry_after > 0 for error in errors)
+
+
+@pytest.mark.parametrize("fault", ["503", "dropped-before"])
+async def test_a_fault_that_stays(line: Line, fault: str) -> None:
+    """A fault that does not pass is an answer that can be sent again, and leaves nothing behind."""
+    line.proxy.plan = always(fault, is_call)
+    given: Stored = make(SystemEventLog)
+    set_deadline(1.0)
+    with pytest.raises(UnavailableError):
+        await line.backend.create(SystemEventLog, given)
+    set_deadline(60.0)
+    assert await line.stored() == []
+
+
+async def test_the_service_while_its_server_restarts(tmp_path: Path) -> None:
+    """Clients get 503 with Retry-After while it is stopped, and their records once it is back; nothing is lost by it."""
+    require("Azurite", azurite_server.script)
+    with azurite_server.running(tmp_path / "tables") as server:
+        variables = {
+            "DATABASE_TYPE": "tables",
+            "DATABASE_CONNECTION_STRING": server.connection_string,
+            "PRIVACY_SALT": "a-salt-for-tests-only",
+        }
+        log = tmp_path / "serve.log"
+        with Serve(REPOSITORY, state=tmp_path / "state", log=log, environment=variables) as serve:
+            async with HttpClient(serve.url) as client:
+                assert await _post(client, "before") == 201
+                server.stop()
+                try:
+                    answer = await client.post("/api/events", json=_event("while"))
+                    assert answer.status == 503
+                    assert int(answer.headers["retry-after"]) > 0
+                    assert (await client.get("/api/health")).status == 503
+                finally:
+                    server.start()
+                assert await _post(client, "while") == 201
+                assert await _post(client, "before") == 200
+        assert not {KEY, "azure.core"} & set(log.read_text().replace(":", " ").split())
+
+
+def _event(record_id: str) -> dict[str, str]:
+    return {"id": record_id, "eventType": "startup", "message": "ready"}
+
+
+async def _post(client: HttpClient, record_id: str) -> int:
+    return (await client.post("/api/events", json=_event(record_id))).status

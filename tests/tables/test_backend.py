@@ -1,0 +1,193 @@
+"""What the backend leaves in the tables, and who gets an id that several want."""
+
+import asyncio
+import logging
+
+import pytest
+from azure.core.exceptions import ResourceExistsError
+
+from shared.backends.tables.backend import TablesBackend
+from shared.backends.tables.entities import Claim, write_claim, write_record
+from shared.backends.tables.keys import claim_place
+from shared.errors import ConfigurationError, UnavailableError
+from shared.ids import mint_id
+from shared.models import ImageGenerationTransaction, SystemEventLog
+from shared.query import Query, Stored
+from tests.contract.steps import add, add_all, fetch, ids, kept, walk
+from tests.servers.tools import free_port
+from tests.support.records import START, make
+from tests.tables.conftest import Bench
+
+LATER = "2024-02-01T00:00:00.000Z"
+EARLIER = "2023-11-01T00:00:00.000Z"
+
+
+async def claim(bench: Bench, record_id: str, timestamp: str) -> None:
+    """Leave a claim as a create does that was cut short after it."""
+    table = await bench.table(SystemEventLog)
+    await table.create_entity(write_claim(claim_place(record_id), Claim(timestamp), "theirs"))
+
+
+async def test_a_minted_id_is_one_entity(bench: Bench, backend: TablesBackend) -> None:
+    """A record whose id says its time is stored in one insert, with no claim beside it."""
+    await add(backend, SystemEventLog, make(SystemEventLog))
+    assert len(await bench.entities(SystemEventLog)) == 1
+
+
+async def test_a_client_s_id_is_two_entities(bench: Bench, backend: TablesBackend) -> None:
+    """Any other id has a claim, and both go with a delete."""
+    stored = await add(backend, SystemEventLog, make(SystemEventLog, id="mine"))
+    assert len(await bench.entities(SystemEventLog)) == 2
+    await backend.delete(SystemEventLog, "mine", stored.etag)
+    assert await bench.entities(SystemEventLog) == []
+
+
+async def test_bounded_removal_takes_the_claims(bench: Bench, backend: TablesBackend) -> None:
+    """Nothing is left of removed records, whatever their ids."""
+    own = mint_id(LATER, None, bytes)
+    await add_all(backend, SystemEventLog, [make(SystemEventLog, id=name) for name in ("a", "b", own)])
+    assert (await backend.delete_where(Query(SystemEventLog, descending=False, limit=10))).count == 3
+    assert await bench.entities(SystemEventLog) == []
+
+
+async def test_a_claim_without_a_record_is_no_record(bench: Bench, backend: TablesBackend) -> None:
+    """An id whose create was cut short is absent, and stays out of lists and counts."""
+    await backend.count(Query(SystemEventLog))
+    for record_id in ("cut-short", mint_id(LATER, None, bytes)):
+        await claim(bench, record_id, START)
+        assert await backend.find_by_id(SystemEventLog, record_id) is None
+    assert (await backend.find(Query(SystemEventLog))).items == []
+    assert await backend.count(Query(SystemEventLog)) == 0
+    assert (await backend.get_stats()).models["SystemEventLog"].count == 0
+
+
+@pytest.mark.parametrize("record_id", ["mine", mint_id(LATER, None, bytes), mint_id(START, None, bytes)])
+@pytest.mark.parametrize("timestamp", [START, LATER])
+async def test_a_claim_without_a_record_is_taken_over(
+    bench: Bench, backend: TablesBackend, record_id: str, timestamp: str
+) -> None:
+    """The next create of the id is new, whichever time the one that was cut short had."""
+    await backend.count(Query(SystemEventLog))
+    await claim(bench, record_id, EARLIER)
+    stored = await add(backend, SystemEventLog, make(SystemEventLog, id=record_id, timestamp=timestamp))
+    assert await fetch(backend, SystemEventLog, record_id) == stored
+    assert (await backend.find(Query(SystemEventLog))).items == [stored]
+
+
+async def test_a_create_that_comes_too_late(bench: Bench, backend: TablesBackend) -> None:
+    """A create that lost its claim can't store its record any more, and is given the one that exists."""
+    late = make(SystemEventLog, id="mine", timestamp=EARLIER)
+    await backend.count(Query(SystemEventLog))
+    await claim(bench, "mine", EARLIER)
+    stored = await add(backend, SystemEventLog, make(SystemEventLog, id="mine", timestamp=LATER))
+    table = await bench.table(SystemEventLog)
+    with pytest.raises(ResourceExistsError):
+        await table.create_entity(write_record(SystemEventLog, late, "late"))
+    outcome = await backend.create(SystemEventLog, late)
+    assert outcome.existed
+    assert kept(outcome) == stored
+    assert ids((await backend.find(Query(SystemEventLog))).items) == ["mine"]
+
+
+async def test_a_time_that_was_fenced_is_free_again(bench: Bench, backend: TablesBackend) -> None:
+    """After the record that took the id is deleted, the time that was kept out can be stored."""
+    await backend.count(Query(SystemEventLog))
+    await claim(bench, "mine", EARLIER)
+    await add(backend, SystemEventLog, make(SystemEventLog, id="mine", timestamp=LATER))
+    await backend.delete(SystemEventLog, "mine")
+    stored = await add(backend, SystemEventLog, make(SystemEventLog, id="mine", timestamp=EARLIER))
+    assert await fetch(backend, SystemEventLog, "mine") == stored
+
+
+async def test_a_purge_leaves_nothing_of_an_id(bench: Bench, backend: TablesBackend) -> None:
+    """Claims and fences go with the record, and a claim that is left over goes too."""
+    await backend.count(Query(SystemEventLog))
+    await claim(bench, "mine", EARLIER)
+    await claim(bench, "cut-short", EARLIER)
+    await add(backend, SystemEventLog, make(SystemEventLog, id="mine", timestamp=LATER))
+    assert await backend.purge(SystemEventLog, ["mine", "cut-short", "never"]) == 1
+    assert await bench.entities(SystemEventLog) == []
+
+
+async def test_many_want_one_id_at_many_times(bench: Bench) -> None:
+    """Of creates of one id with other timestamps, one that says its own time among them, one is new."""
+    record_id = mint_id(START, None, bytes)
+    backends = [await bench.open() for _ in range(3)]
+    given = [make(SystemEventLog, id=record_id, timestamp=timestamp) for timestamp in (START, EARLIER, LATER) * 5]
+    outcomes = await asyncio.gather(*(backends[n % 3].create(SystemEventLog, stored) for n, stored in enumerate(given)))
+    assert [outcome.existed for outcome in outcomes].count(False) == 1
+    assert len({kept(outcome).timestamp for outcome in outcomes}) == 1
+    assert ids(await walk(backends[0], Query(SystemEventLog))) == [record_id]
+
+
+async def test_creates_and_deletes_of_one_id(bench: Bench) -> None:
+    """Whatever creates and deletes at once leave, a record is listed exactly when it is found by its id."""
+    backends = [await bench.open() for _ in range(2)]
+
+    async def create(n: int) -> None:
+        await backends[n % 2].create(SystemEventLog, make(SystemEventLog, id="mine"))
+
+    async def delete(n: int) -> None:
+        await backends[n % 2].delete_where(Query(SystemEventLog))
+
+    for _ in range(4):
+        await asyncio.gather(*(work(n) for n in range(4) for work in (create, delete)))
+        listed = (await backends[0].find(Query(SystemEventLog))).items
+        found = await backends[1].find_by_id(SystemEventLog, "mine")
+        assert listed == ([] if found is None else [found])
+
+
+async def test_a_batch_sent_again(backend: TablesBackend) -> None:
+    """A batch whose records all exist but one is settled in order."""
+    given = [make(SystemEventLog, id=f"mine-{n}") if n % 2 else make(SystemEventLog) for n in range(60)]
+    await add_all(backend, SystemEventLog, given[:59])
+    outcomes = await backend.create_many(SystemEventLog, given)
+    assert [outcome.existed for outcome in outcomes] == [True] * 59 + [False]
+    assert [kept(outcome).id for outcome in outcomes] == ids(given)
+
+
+async def test_a_foreign_entity_is_left_out(bench: Bench, backend: TablesBackend) -> None:
+    """What someone else put into a table is no record, and disturbs no list."""
+    stored = await add(backend, SystemEventLog, make(SystemEventLog))
+    table = await bench.table(SystemEventLog)
+    await table.create_entity({"PartitionKey": "0_0000000", "RowKey": "notes", "text": "hello"})
+    await table.create_entity({"PartitionKey": "theirs", "RowKey": "notes"})
+    assert (await backend.find(Query(SystemEventLog))).items == [stored]
+    assert await backend.count(Query(SystemEventLog)) == 1
+
+
+async def test_a_long_record_is_stored_in_parts(bench: Bench, backend: TablesBackend) -> None:
+    """No property is longer than the service takes."""
+    await add(backend, ImageGenerationTransaction, make(ImageGenerationTransaction, metadata={"text": "🦊" * 50_000}))
+    [entity] = await bench.entities(ImageGenerationTransaction)
+    assert all(len(value.encode("utf-16-le")) <= 65_536 for value in entity.values() if isinstance(value, str))
+    assert len(entity) < 252
+
+
+@pytest.mark.filterwarnings("ignore:Testing an element's truth value:DeprecationWarning")  # the driver, reading a refusal
+async def test_a_wrong_key(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    """An account that refuses the key is a matter of configuration; neither error nor log shows it."""
+    key = "d3Jvbmcta2V5LXdyb25nLWtleQ=="
+    backend = await bench.open(key=key)
+    with caplog.at_level(logging.DEBUG), pytest.raises(ConfigurationError, match="DATABASE_CONNECTION_STRING") as raised:
+        await backend.health()
+    assert key not in str(raised.value)
+    assert key not in caplog.text
+
+
+async def test_nothing_listens(bench: Bench) -> None:
+    """Connecting asks nothing of the server; the first call finds that it is away."""
+    backend = await bench.open(endpoint=f"http://127.0.0.1:{free_port()}/devstoreaccount1")
+    with pytest.raises(UnavailableError) as raised:
+        await backend.health()
+    assert raised.value.retry_after > 0
+    assert "127.0.0.1" not in raised.value.message
+
+
+async def test_a_filter_with_more_values_than_the_service_takes(backend: TablesBackend) -> None:
+    """Values past those of a filter are compared here, types told apart."""
+    given: list[Stored] = [make(SystemEventLog, component=f"c-{n}", level="info") for n in range(40)]
+    await add_all(backend, SystemEventLog, given)
+    wanted = tuple(f"c-{n}" for n in range(0, 40, 2))
+    query = Query(SystemEventLog, {"component": wanted, "level": ("info", "warn")}, descending=False, limit=3)
+    assert ids(await walk(backend, query)) == ids(given[::2])

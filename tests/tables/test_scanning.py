@@ -1,0 +1,142 @@
+"""Pages over a table whose calls look at few entities and may find none, as the service's do where a filter is rare."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from shared.backends.tables.access import Access
+from shared.backends.tables.client import Connection
+from shared.backends.tables.entities import Claim, Entity, write_claim, write_record
+from shared.backends.tables.filters import Condition
+from shared.backends.tables.keys import claim_place
+from shared.backends.tables.reading import Reader
+from shared.backends.tables.scanning import Ask, Row
+from shared.ids import mint_id
+from shared.models import Record, SystemEventLog
+from shared.query import Key, Query, Stored
+from shared.timestamps import from_ms, to_ms
+from tests.contract.reference import select
+from tests.contract.steps import ids
+from tests.support.records import START, make
+from tests.tables.test_access import LOCAL
+from tests.tables.test_windows import holds
+
+
+class SmallCalls(Reader):
+    """A reader of entities in memory; each call looks at `looks` of a range and tells where to go on."""
+
+    def __init__(self, entities: Sequence[Entity], looks: int, max_calls: int) -> None:
+        super().__init__(Connection(Access(LOCAL, "TEST"), "test"), max_calls)
+        self.calls = 0
+        self._entities = sorted(entities, key=lambda entity: (entity["PartitionKey"], entity["RowKey"]))
+        self._looks = looks
+        self._seen: dict[tuple[Any, ...], list[Entity]] = {}
+
+    def asking(self, model: type[Record], select: Sequence[str] | None) -> Ask:
+        async def ask(condition: Condition, top: int, token: Any) -> tuple[list[Row], Any]:
+            self.calls += 1
+            keys = Condition(
+                " and ".join(part for part in condition.text.split(" and ") if "Key " in part), condition.parameters
+            )
+            asked = (keys.text, *keys.parameters.values())
+            if asked not in self._seen:
+                self._seen[asked] = [
+                    entity for entity in self._entities if holds(keys, entity["PartitionKey"], entity["RowKey"])
+                ]
+            inside = self._seen[asked]
+            start = token or 0
+            rows: list[Row] = []
+            end = start
+            while end < len(inside) and end - start < self._looks and len(rows) < top:
+                if self._passes(inside[end], condition):
+                    rows.append(inside[end])
+                end += 1
+            return rows, end if end < len(inside) else None
+
+        return ask
+
+    @staticmethod
+    def _passes(entity: Entity, condition: Condition) -> bool:
+        levels = [value for name, value in condition.parameters.items() if name.startswith("level")]
+        return not levels or entity.get("level") in levels
+
+
+def events(count: int, step: int, rare: int) -> list[Stored]:
+    """Events so many milliseconds apart, every so many-th a warning."""
+    return [
+        make(SystemEventLog, timestamp=from_ms(to_ms(START) + n * step), level="warn" if n % rare == 0 else "info")
+        for n in range(count)
+    ]
+
+
+async def walk(reader: SmallCalls, query: Query) -> tuple[list[str], int]:
+    """The ids of all pages, and how many pages there were."""
+    found: list[str] = []
+    pages = 0
+    while True:
+        page = await reader.page(query)
+        pages += 1
+        found += ids(page.items)
+        if not page.more:
+            return found, pages
+        assert page.next is not None
+        assert query.after is None or (page.next < query.after if query.descending else page.next > query.after)
+        query = replace(query, after=page.next)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    count=st.integers(0, 60),
+    step=st.sampled_from([0, 1, 60_000, 86_400_000]),
+    rare=st.sampled_from([1, 7, 50]),
+    limit=st.integers(2, 9),
+    looks=st.integers(2, 20),
+    max_calls=st.sampled_from([60, 1_000]),
+    descending=st.booleans(),
+    filtered=st.booleans(),
+)
+async def test_any_walk_is_the_whole_list(
+    count: int, step: int, rare: int, limit: int, looks: int, max_calls: int, *, descending: bool, filtered: bool
+) -> None:
+    """However few entities a call looks at and however soon a page ends, its pages are the list, each record once."""
+    records = events(count, step, rare)
+    reader = SmallCalls([write_record(SystemEventLog, stored, "w") for stored in records], looks, max_calls)
+    query = Query(SystemEventLog, {"level": ("warn",)} if filtered else {}, descending=descending, limit=limit)
+    found, _ = await walk(reader, query)
+    assert found == ids(select(records, query))
+
+
+async def test_a_page_that_finds_nothing_ends() -> None:
+    """A page ends after its calls with no record and a place to go on from, which the next one makes use of."""
+    records = events(300, 3_600_000, 10_000)
+    reader = SmallCalls([write_record(SystemEventLog, stored, "w") for stored in records], looks=2, max_calls=60)
+    query = Query(SystemEventLog, {"level": ("warn",)})
+    page = await reader.page(query)
+    assert (page.items, page.more) == ([], True)
+    assert page.resume is not None
+    assert reader.calls < 120
+    found, pages = await walk(reader, query)
+    assert found == [records[0].id]
+    assert pages > 2
+
+
+async def test_claims_are_not_listed() -> None:
+    """The claim of a UUIDv7 stands among the records, and is none."""
+    stored = make(SystemEventLog, id=mint_id("2024-03-01T00:00:00.000Z", None, bytes), timestamp=START)
+    claim = write_claim(claim_place(stored.id), Claim(stored.timestamp), "w")
+    reader = SmallCalls([claim, write_record(SystemEventLog, stored, "w")], looks=1, max_calls=10)
+    for descending in (True, False):
+        page = await reader.page(Query(SystemEventLog, descending=descending))
+        assert (ids(page.items), page.more) == ([stored.id], False)
+
+
+async def test_going_on_from_a_place_between_records() -> None:
+    """A place that no record has is gone on from like any other."""
+    records = events(10, 1_000, 2)
+    reader = SmallCalls([write_record(SystemEventLog, stored, "w") for stored in records], looks=3, max_calls=100)
+    place = Key(from_ms(to_ms(records[4].timestamp) + 1), "0")
+    page = await reader.page(Query(SystemEventLog, after=place, limit=2))
+    assert ids(page.items) == [records[4].id, records[3].id]
