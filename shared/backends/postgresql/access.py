@@ -1,0 +1,96 @@
+"""How the server is reached: by a connection string, or by DATABASE_HOST and its companions. TLS where it is not local."""
+
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from psycopg import Error
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from shared.config import Settings
+from shared.errors import ConfigurationError
+
+_FORMS = "postgresql://USER:PASSWORD@HOST:PORT/DATABASE or host=HOST dbname=DATABASE user=USER password=PASSWORD"
+_LOCAL_HOSTS = frozenset({"", "localhost", "127.0.0.1", "::1"})
+_UNSAFE_MODES = frozenset({"disable", "allow", "prefer"})
+_BUNDLES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
+_DEFAULTS: Mapping[str, str] = {
+    "application_name": "logogen",
+    "connect_timeout": "5",
+    "gssencmode": "disable",
+    "keepalives_idle": "30",
+    "keepalives_interval": "10",
+    "keepalives_count": "3",
+}
+_FORCED: Mapping[str, str] = {"client_encoding": "utf8"}
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """A server and database as libpq takes them. `setting` is the variable that named the server, for errors."""
+
+    conninfo: str = field(repr=False)
+    setting: str
+    database: str
+
+
+def read_access(settings: Settings) -> Access:
+    """The access that the settings describe. Raises ConfigurationError, which names the variable and shows no password."""
+    text, host = settings.database_connection_string, settings.database_host
+    if text is not None and host is not None:
+        raise ConfigurationError("DATABASE_CONNECTION_STRING and DATABASE_HOST are both set; must be one of them")
+    if text is not None:
+        setting, parameters = "DATABASE_CONNECTION_STRING", _read_connection_string(text)
+    elif host is not None:
+        setting, parameters = "DATABASE_HOST", _read_parts(settings, host)
+    else:
+        raise ConfigurationError(f"DATABASE_CONNECTION_STRING is not set; must be {_FORMS}, or DATABASE_HOST must be set")
+    parameters.setdefault("dbname", settings.database_name)
+    parameters |= _tls(parameters, setting, wanted=settings.database_tls)
+    return Access(make_conninfo("", **{**_DEFAULTS, **parameters, **_FORCED}), setting, str(parameters["dbname"]))
+
+
+def _read_connection_string(text: str) -> dict[str, Any]:
+    try:
+        parameters = conninfo_to_dict(text)
+    except Error:
+        raise ConfigurationError(f"DATABASE_CONNECTION_STRING can't be read; must be {_FORMS}") from None
+    return {name: value for name, value in parameters.items() if value not in (None, "")}
+
+
+def _read_parts(settings: Settings, host: str) -> dict[str, Any]:
+    if any(character.isspace() or character == "\0" for character in host) or "://" in host:
+        raise ConfigurationError(f"DATABASE_HOST is {host!r}; must be a host name, an address or a socket's folder")
+    parts = {
+        "host": host,
+        "port": settings.database_port,
+        "user": settings.database_username,
+        "password": settings.database_password,
+    }
+    return {name: str(value) for name, value in parts.items() if value is not None}
+
+
+def _tls(parameters: Mapping[str, Any], setting: str, *, wanted: bool | None) -> dict[str, str]:
+    """The TLS parameters to add. What the connection string says itself stays; DATABASE_TLS may not contradict it."""
+    mode = parameters.get("sslmode")
+    if mode is not None:
+        if wanted is not None and wanted == (mode in _UNSAFE_MODES):
+            raise ConfigurationError(f"DATABASE_TLS is {str(wanted).lower()!r} and {setting} says sslmode={mode}; must agree")
+        return {}
+    if not (wanted if wanted is not None else not _is_local(parameters)):
+        return {"sslmode": "disable"}
+    certificates = {} if parameters.get("sslrootcert") else {"sslrootcert": _root_certificates()}
+    return {"sslmode": "verify-full", **certificates}
+
+
+def _is_local(parameters: Mapping[str, Any]) -> bool:
+    hosts = str(parameters.get("hostaddr") or parameters.get("host") or "").split(",")
+    return all(host in _LOCAL_HOSTS or host.startswith(("/", "@")) for host in hosts)
+
+
+def _root_certificates() -> str:
+    """The system's certificates as a file: those that the driver's wheel looks for may be nowhere."""
+    found = ssl.get_default_verify_paths().cafile
+    return next((str(path) for path in (found, *_BUNDLES) if path and Path(path).is_file()), "system")

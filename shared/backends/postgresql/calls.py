@@ -1,0 +1,140 @@
+"""Calls to the server: the one place where they are made again, and where the driver's errors become ours.
+
+A connection that breaks leaves open whether its statement was done. Whoever asked is told (`Answer.lost`) and settles what
+the next answer means.
+"""
+
+import asyncio
+import logging
+import re
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from psycopg import Error, InterfaceError, OperationalError, errors
+
+from shared.backends.postgresql.pool import Connection, Pool
+from shared.errors import ConfigurationError, DeadlineError, ServiceError, ThrottledError, TooLargeError, UnavailableError
+from shared.timing import remaining_seconds
+
+logger = logging.getLogger(__name__)
+
+_DEFAULT_SECONDS = 30.0
+"""How long a call goes on where no request's deadline is set."""
+_MAX_FAULTS = 5
+_FIRST_PAUSE = 0.025
+_BUSY_RETRY_AFTER = 2.0
+_AWAY = "The database can't be reached."
+
+_ROLLED_BACK = (errors.SerializationFailure, errors.DeadlockDetected)
+_STOPPED = (errors.AdminShutdown, errors.CrashShutdown, errors.CannotConnectNow, errors.IdleSessionTimeout)
+_CANT_STORE = (errors.ReadOnlySqlTransaction, errors.DiskFull, errors.OutOfMemory, errors.LockNotAvailable)
+_NO_SCHEMA = (errors.UndefinedTable, errors.UndefinedColumn, errors.InvalidSchemaName)
+
+_REFUSED_CONNECTIONS = (
+    (r"authentication failed|no password supplied|pg_hba|role .* (does not exist|is not permitted)", "refuses this access"),
+    (r"database .* does not exist|permission denied for database", "has no such database for this user"),
+    (r"does not support SSL|certificate", "can't be reached by TLS as asked for (DATABASE_TLS, sslmode, sslrootcert)"),
+)
+_TOO_MANY = re.compile(r"too many (clients|connections)|remaining connection slots|too many connections for")
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer(Generic[T]):
+    """What a call gave; `lost` when the answer to an earlier attempt was lost."""
+
+    value: T
+    lost: bool
+
+
+class Caller:
+    """Does work on a connection of the pool within the deadline of the request in hand."""
+
+    def __init__(self, pool: Pool, setting: str) -> None:
+        self._pool = pool
+        self._setting = setting
+
+    async def call(self, work: Callable[[Connection], Awaitable[T]]) -> Answer[T]:
+        """What `work` gives, done again after a fault that may pass.
+
+        Raises ThrottledError, UnavailableError, DeadlineError, ConfigurationError, and of the driver's errors
+        UniqueViolation.
+        """
+        remaining = remaining_seconds()
+        seconds = _DEFAULT_SECONDS if remaining is None else remaining
+        end = time.monotonic() + seconds
+        lost, faults = False, 0
+        try:
+            async with asyncio.timeout(seconds):
+                while True:
+                    try:
+                        return Answer(await self._attempt(work), lost)
+                    except (Error, OSError) as error:
+                        trouble = self._trouble(error)
+                        lost = lost or isinstance(error, _LostError)
+                        faults += 1
+                        pause = _FIRST_PAUSE * 2**faults
+                        if faults >= _MAX_FAULTS or time.monotonic() + pause >= end:
+                            raise trouble from error
+                    await asyncio.sleep(pause)
+        except TimeoutError as error:
+            raise DeadlineError("The database did not answer in time.") from error
+
+    async def _attempt(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+        connection = await self._pool.take()
+        try:
+            return await work(connection)
+        except (OperationalError, InterfaceError) as error:
+            if not connection.closed and not isinstance(error, _STOPPED):
+                raise
+            await connection.close()
+            logger.warning("a connection to the database broke")
+            raise _LostError from error
+        finally:
+            await self._pool.give_back(connection)
+
+    def _trouble(self, error: Exception) -> ServiceError:
+        """What to answer when it stays so. Raises what doing it again can't help, at once."""
+        if isinstance(error, errors.UniqueViolation):
+            raise error
+        if isinstance(error, errors.QueryCanceled):
+            raise DeadlineError("The database did not answer in time.") from error
+        if isinstance(error, (errors.TooManyConnections, errors.ConfigurationLimitExceeded)) or _TOO_MANY.search(str(error)):
+            return ThrottledError("The database takes no more connections.", retry_after=_BUSY_RETRY_AFTER)
+        if isinstance(error, _ROLLED_BACK):
+            return UnavailableError("The database was busy with the same records.")
+        if isinstance(error, _CANT_STORE):
+            return UnavailableError("The database can't store now.")
+        if isinstance(error, (_LostError, OSError, InterfaceError, *_STOPPED)):
+            return UnavailableError(_AWAY)
+        if isinstance(error, OperationalError) and error.sqlstate is None:
+            return self._refused_connection(error)
+        raise self._misunderstood(error) from error
+
+    def _refused_connection(self, error: OperationalError) -> UnavailableError:
+        """A connection that was not made has no SQLSTATE, only a text."""
+        for pattern, meaning in _REFUSED_CONNECTIONS:
+            if re.search(pattern, str(error)):
+                raise ConfigurationError(f"{self._setting} names a server that {meaning}") from error
+        return UnavailableError(_AWAY)
+
+    def _misunderstood(self, error: Exception) -> Exception:
+        if isinstance(error, errors.InsufficientPrivilege):
+            return ConfigurationError(
+                f"{self._setting} names a user without the rights that the service needs; docs/postgresql.md lists them"
+            )
+        if isinstance(error, _NO_SCHEMA):
+            return ConfigurationError(
+                f"{self._setting} names a database whose schema is not this service's: compare it with what "
+                "`python -m shared postgresql schema` prints"
+            )
+        if isinstance(error, errors.ProgramLimitExceeded):
+            return TooLargeError("The record is too large for the database.")
+        return ServiceError("The database did not understand the request.")
+
+
+class _LostError(OperationalError):
+    """The connection broke while work was being done on it."""

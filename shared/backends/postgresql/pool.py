@@ -1,0 +1,134 @@
+"""The process's connections: psycopg's pool, with the patience of a request and without the driver's log messages."""
+
+import asyncio
+import logging
+import select
+from collections.abc import Callable
+from typing import Any, Self
+
+from psycopg import AsyncConnection, AsyncRawCursor, Error
+from psycopg.rows import TupleRow
+from psycopg.types.json import set_json_loads
+from psycopg_pool import AsyncConnectionPool
+from pydantic_core import from_json
+
+_MAX_IDLE_SECONDS = 300.0
+_CLOSE_SECONDS = 5.0
+_TAKE_SECONDS = 3_600.0
+"""Longer than any deadline: whoever takes a connection has a timeout of its own."""
+
+logging.getLogger("psycopg").setLevel(logging.CRITICAL)  # its messages name hosts and users; what broke is logged by calls.py
+
+
+class Connection(AsyncConnection[TupleRow]):
+    """A connection whose failure to be made is told at once to those who wait for one."""
+
+    @classmethod
+    async def connect(cls, conninfo: str = "", **options: Any) -> Self:
+        report: Callable[[Exception], None] = options.pop("report")
+        try:
+            return await super().connect(conninfo, **options)
+        except (Error, OSError) as error:
+            report(error)
+            raise
+
+
+class Pool:
+    """At most `size` connections, made when they are needed and closed when they have been idle.
+
+    psycopg's pool goes on trying while a server is away and leaves its clients waiting; here they fail with the error of
+    the attempt, unless a connection is in use that they may get.
+    """
+
+    def __init__(self, conninfo: str, size: int, statement_seconds: float) -> None:
+        self._size = size
+        self._statement_ms = round(statement_seconds * 1_000)
+        self._waiting: set[asyncio.Future[Exception]] = set()
+        self._in_use = 0
+        self._pool = AsyncConnectionPool(
+            conninfo,
+            connection_class=Connection,
+            kwargs={"autocommit": True, "cursor_factory": AsyncRawCursor, "report": self._report},
+            configure=self._configure,
+            min_size=0,
+            max_size=size,
+            open=False,
+            name="logogen",
+            max_idle=_MAX_IDLE_SECONDS,
+            reconnect_timeout=0,
+        )
+
+    async def open(self) -> None:
+        await self._pool.open()
+
+    async def close(self) -> None:
+        await self._pool.close(timeout=_CLOSE_SECONDS)
+
+    async def take(self) -> Connection:
+        """A connection that works as far as can be told without asking the server. Raises the driver's errors."""
+        while True:
+            connection = await self._next()
+            self._in_use += 1
+            if not _is_stale(connection):
+                return connection
+            await connection.close()
+            await self.give_back(connection)
+
+    async def give_back(self, connection: Connection) -> None:
+        self._in_use -= 1
+        await self._pool.putconn(connection)
+
+    def figures(self) -> dict[str, int]:
+        """What the pool has: connections in all, idle ones, requests that wait, and the most it opens."""
+        stats = self._pool.get_stats()
+        return {
+            "size": stats["pool_size"],
+            "available": stats["pool_available"],
+            "waiting": stats["requests_waiting"],
+            "max": self._size,
+        }
+
+    async def _next(self) -> Connection:
+        if self._pool.get_stats()["pool_available"]:
+            return await self._pool.getconn(_TAKE_SECONDS)
+        failing: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
+        getting = asyncio.ensure_future(self._pool.getconn(_TAKE_SECONDS))
+        self._waiting.add(failing)
+        try:
+            await asyncio.wait((getting, failing), return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            if getting.done() and getting.exception() is None:
+                await self._pool.putconn(getting.result())
+            raise
+        finally:
+            self._waiting.discard(failing)
+            if not getting.done():
+                getting.cancel()
+        if getting.done():
+            return getting.result()
+        raise failing.result()
+
+    def _report(self, error: Exception) -> None:
+        if not self._in_use:
+            for failing in self._waiting:
+                if not failing.done():
+                    failing.set_result(error)
+
+    async def _configure(self, connection: Connection) -> None:
+        """A statement ends with the longest request at the latest; an acknowledged write is on disk."""
+        set_json_loads(from_json, connection)
+        await connection.execute(
+            "SELECT set_config('statement_timeout', $1, false), set_config('synchronous_commit', "
+            "CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, "
+            "false)",
+            (str(self._statement_ms),),
+        )
+
+
+def _is_stale(connection: Connection) -> bool:
+    """Whether the server has closed an idle connection: there is something to read that nobody asked for."""
+    if connection.closed:
+        return True
+    poller = select.poll()
+    poller.register(connection.fileno(), select.POLLIN)
+    return bool(poller.poll(0))

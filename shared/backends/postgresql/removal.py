@@ -1,0 +1,26 @@
+"""Bounded removals: what goes is chosen and locked first, so that it is counted once even where an answer is lost."""
+
+from shared.backends.base import Deleted
+from shared.backends.postgresql.calls import Caller
+from shared.backends.postgresql.pool import Connection
+from shared.backends.postgresql.queries import Statement
+from shared.backends.postgresql.tables import Row, Table
+
+
+async def remove(caller: Caller, table: Table, choice: Statement, limit: int | None = None) -> Deleted:
+    """Delete the rows that `choice` gives (`id` and `etag`), the first `limit` of them."""
+    chosen: list[Row] = []
+
+    async def work(connection: Connection) -> int:
+        async with connection.transaction():
+            cursor = await connection.execute(choice.text, choice.values) if not chosen else None
+            if cursor is not None:
+                chosen.extend(await cursor.fetchall())
+            ids, etags = [row[0] for row in chosen[:limit]], [row[1] for row in chosen[:limit]]
+            text = f'DELETE FROM {table.name} WHERE "id" = ANY($1::text[]) AND "etag" = ANY($2::bigint[])'
+            return (await connection.execute(text, (ids, etags))).rowcount
+
+    answer = await caller.call(work)
+    wanted = len(chosen[:limit])
+    count = wanted if answer.lost else answer.value
+    return Deleted(count, more=len(chosen) > wanted or count < wanted)

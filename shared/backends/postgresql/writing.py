@@ -1,0 +1,131 @@
+"""Creates: one by a statement that leaves an existing id alone, many by COPY, each with its own outcome."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from psycopg.errors import UniqueViolation
+
+from shared.backends.base import Outcome
+from shared.backends.postgresql import queries
+from shared.backends.postgresql.calls import Caller
+from shared.backends.postgresql.pool import Connection
+from shared.backends.postgresql.tables import TABLES, Table, etag_text, new_etags
+from shared.errors import TransientError, UnavailableError
+from shared.models import Record
+from shared.query import Stored
+
+MAX_COPIED = 1_000
+_MAX_COPIES = 3
+_MAX_INSERTS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """A record on its way, with the etag it gets, and where it stood in the call."""
+
+    position: int
+    stored: Stored
+    etag: int
+
+
+class Writer:
+    """Creates records of a model."""
+
+    def __init__(self, caller: Caller) -> None:
+        self._caller = caller
+
+    async def create(self, model: type[Record], stored: Stored) -> Outcome:
+        """Store one record. Raises TransientError."""
+        [etag] = new_etags(1)
+        return await self._insert(TABLES[model], _entry(0, stored, etag))
+
+    async def create_many(self, model: type[Record], records: Sequence[Stored]) -> list[Outcome]:
+        """An outcome for each record in the order given; an id twice finds the first."""
+        table = TABLES[model]
+        outcomes: dict[int, Outcome] = {}
+        first: dict[str, int] = {}
+        entries = [
+            _entry(position, stored, etag)
+            for position, (stored, etag) in enumerate(zip(records, new_etags(len(records)), strict=True))
+            if first.setdefault(stored.id, position) == position
+        ]
+        for start in range(0, len(entries), MAX_COPIED):
+            await self._store(table, entries[start : start + MAX_COPIED], outcomes)
+        for position, stored in enumerate(records):
+            if position not in outcomes:
+                outcome = outcomes[first[stored.id]]
+                outcomes[position] = outcome if outcome.error is not None else replace(outcome, existed=True)
+        return [outcomes[position] for position in range(len(records))]
+
+    async def _store(self, table: Table, entries: list[_Entry], outcomes: dict[int, Outcome]) -> None:
+        """All at once while nobody else brings the same ids at the same time, else one by one."""
+        try:
+            for attempt in range(_MAX_COPIES if len(entries) > 1 else 0):
+                try:
+                    outcomes.update(await self._copy(table, entries, look=attempt > 0))
+                except UniqueViolation:
+                    continue
+                return
+        except TransientError as error:
+            outcomes.update((entry.position, Outcome(error=error)) for entry in entries)
+            return
+        for entry in entries:
+            try:
+                outcomes[entry.position] = await self._insert(table, entry)
+            except TransientError as error:
+                outcomes[entry.position] = Outcome(error=error)
+
+    async def _copy(self, table: Table, entries: list[_Entry], *, look: bool) -> dict[int, Outcome]:
+        """Store records; with `look`, or after a lost answer, only those whose ids don't exist.
+
+        Raises UniqueViolation when an id exists after all. Rows go in the order of their ids, so that of two batches with
+        the same ids one waits for the other, not both.
+        """
+        ordered = sorted(entries, key=lambda entry: entry.stored.id)
+        target = f"COPY {table.name} ({table.column_list}) FROM STDIN"
+        looks = look
+
+        async def work(connection: Connection) -> dict[str, Stored]:
+            nonlocal looks
+            found: dict[str, Stored] = {}
+            if looks:
+                cursor = await connection.execute(queries.by_ids(table), ([entry.stored.id for entry in ordered],))
+                found = {stored.id: stored for stored in map(table.stored, await cursor.fetchall())}
+            looks = True
+            new = [entry for entry in ordered if entry.stored.id not in found]
+            if new:
+                async with connection.cursor().copy(target) as copy:
+                    for entry in new:
+                        await copy.write_row(table.row(entry.stored, entry.etag))
+            return found
+
+        found = (await self._caller.call(work)).value
+        return {entry.position: _outcome(entry, found.get(entry.stored.id)) for entry in entries}
+
+    async def _insert(self, table: Table, entry: _Entry) -> Outcome:
+        """Store one record, or find what has its id."""
+
+        async def work(connection: Connection) -> tuple[bool, Stored | None]:
+            cursor = await connection.execute(queries.insertion(table), table.row(entry.stored, entry.etag))
+            if cursor.rowcount:
+                return True, None
+            await cursor.execute(queries.by_id(table), (entry.stored.id,))
+            row = await cursor.fetchone()
+            return False, None if row is None else table.stored(row)
+
+        for _ in range(_MAX_INSERTS):
+            written, found = (await self._caller.call(work)).value
+            if written or found is not None:
+                return _outcome(entry, found)
+        raise UnavailableError("The record was being created and deleted at the same time.")
+
+
+def _entry(position: int, stored: Stored, etag: int) -> _Entry:
+    return _Entry(position, Stored(stored.record, stored.hidden, etag_text(etag)), etag)
+
+
+def _outcome(entry: _Entry, found: Stored | None) -> Outcome:
+    """A record that has our etag is the one we sent, in an attempt whose answer was lost."""
+    if found is None:
+        return Outcome(entry.stored)
+    return Outcome(found, existed=found.etag != entry.stored.etag)

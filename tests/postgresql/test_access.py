@@ -1,0 +1,130 @@
+"""How the server is named in the settings: every accepted form, TLS by default, and a clear error for every other."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from psycopg.conninfo import conninfo_to_dict
+
+from shared.backends.postgresql.access import read_access
+from shared.config import Settings
+from shared.errors import ConfigurationError
+
+PASSWORD = "correct-horse"
+
+
+def parameters(**settings: Any) -> dict[str, Any]:
+    """What the driver is told."""
+    return conninfo_to_dict(read_access(Settings(database_type="postgresql", **settings)).conninfo)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"postgresql://anna:{PASSWORD}@db.example:6432/logos",
+        f"postgres://anna:{PASSWORD}@db.example:6432/logos",
+        f"host=db.example port=6432 dbname=logos user=anna password={PASSWORD}",
+        f"host=db.example port=6432 dbname=logos user='anna' password='{PASSWORD}' application_name=''",
+    ],
+)
+def test_accepted_connection_strings(text: str) -> None:
+    """A URI and keywords mean the same."""
+    given = parameters(database_connection_string=text, database_name="other")
+    assert [given[name] for name in ("host", "port", "dbname", "user", "password")] == [
+        "db.example", "6432", "logos", "anna", PASSWORD
+    ]  # fmt: skip
+    assert given["sslmode"] == "verify-full"
+
+
+def test_settings_of_their_own() -> None:
+    """Host, port, name, user and password may be given one by one."""
+    given = parameters(
+        database_host="db.example",
+        database_port=6432,
+        database_name="logos",
+        database_username="anna",
+        database_password="with 'quotes' and \\",
+    )
+    assert [given[name] for name in ("host", "port", "dbname", "user", "password")] == [
+        "db.example", "6432", "logos", "anna", "with 'quotes' and \\"
+    ]  # fmt: skip
+
+
+def test_a_string_without_a_database() -> None:
+    """DATABASE_NAME is taken where the connection string names none."""
+    assert parameters(database_connection_string="postgresql://db.example", database_name="logos")["dbname"] == "logos"
+
+
+def test_parameters_of_the_driver() -> None:
+    """Whatever else the string says reaches the driver, over our own defaults."""
+    given = parameters(database_connection_string="postgresql://h/?connect_timeout=3&target_session_attrs=read-write")
+    assert (given["connect_timeout"], given["target_session_attrs"]) == ("3", "read-write")
+    assert given["application_name"] == "logogen"
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "::1", "/var/run/postgresql"])
+def test_this_machine_needs_no_tls(host: str) -> None:
+    """Hosts of this machine are reached without TLS unless DATABASE_TLS says so."""
+    assert parameters(database_host=host)["sslmode"] == "disable"
+    assert parameters(database_host=host, database_tls=True)["sslmode"] == "verify-full"
+
+
+@pytest.mark.parametrize("host", ["db.example", "10.0.0.4", "localhost,db.example", "localhost.example"])
+def test_other_machines_need_tls(host: str) -> None:
+    """Other hosts are reached by TLS, with their certificate checked, unless DATABASE_TLS is false."""
+    given = parameters(database_host=host)
+    assert given["sslmode"] == "verify-full"
+    assert given["sslrootcert"] == "system" or Path(given["sslrootcert"]).is_file()
+    assert parameters(database_host=host, database_tls=False)["sslmode"] == "disable"
+
+
+def test_the_string_s_own_tls_mode() -> None:
+    """A mode in the connection string stays, and so does a certificate."""
+    assert parameters(database_connection_string="postgresql://db.example/?sslmode=require")["sslmode"] == "require"
+    given = parameters(database_connection_string="postgresql://db.example/?sslrootcert=/ca.pem")
+    assert (given["sslmode"], given["sslrootcert"]) == ("verify-full", "/ca.pem")
+
+
+@pytest.mark.parametrize(("mode", "tls"), [("disable", True), ("prefer", True), ("verify-full", False), ("require", False)])
+def test_contradicting_tls_settings(mode: str, tls: bool) -> None:  # noqa: FBT001 - a parameter
+    """DATABASE_TLS and the string's mode must agree."""
+    with pytest.raises(ConfigurationError, match=rf"DATABASE_TLS is '{str(tls).lower()}'.*sslmode={mode}"):
+        parameters(database_connection_string=f"postgresql://db.example/?sslmode={mode}", database_tls=tls)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"postgresql://anna:{PASSWORD}@db.example:port/logos?nonsense=1",
+        f"host=db.example password={PASSWORD} nonsense=1",
+        f"AccountEndpoint=https://db.example/;AccountKey={PASSWORD};",
+        f"mongodb://anna:{PASSWORD}@db.example/logos",
+        PASSWORD,
+    ],
+)
+def test_malformed_connection_strings(text: str) -> None:
+    """The error names the variable and what it may be, and shows nothing of its value."""
+    with pytest.raises(ConfigurationError, match="DATABASE_CONNECTION_STRING can't be read; must be postgresql://") as caught:
+        parameters(database_connection_string=text)
+    assert PASSWORD not in str(caught.value)
+
+
+def test_no_server_is_named() -> None:
+    """One of the two variables must be set, and not both."""
+    with pytest.raises(ConfigurationError, match=r"DATABASE_CONNECTION_STRING is not set.*DATABASE_HOST"):
+        parameters()
+    with pytest.raises(ConfigurationError, match="are both set"):
+        parameters(database_connection_string="postgresql://db.example", database_host="db.example")
+
+
+@pytest.mark.parametrize("host", ["db.example logos", "postgresql://db.example", "a\tb"])
+def test_a_host_that_is_none(host: str) -> None:
+    """DATABASE_HOST is a host, not an address of another kind."""
+    with pytest.raises(ConfigurationError, match=r"DATABASE_HOST is .*; must be a host name"):
+        parameters(database_host=host)
+
+
+def test_no_password_is_shown() -> None:
+    """An access that is printed shows no password."""
+    access = read_access(Settings(database_type="postgresql", database_host="db.example", database_password=PASSWORD))
+    assert PASSWORD not in repr(access)
