@@ -1,0 +1,77 @@
+"""The one client of a process, and the collections with their indexes, each made sure of on its first use."""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from pymongo import AsyncMongoClient
+from pymongo.asynchronous.collection import AsyncCollection
+from pymongo.asynchronous.database import AsyncDatabase
+
+from shared.backends.mongodb.access import Access
+from shared.backends.mongodb.calls import Caller
+from shared.backends.mongodb.documents import Document, collection_name
+from shared.backends.mongodb.indexes import make_indexes
+from shared.errors import ConfigurationError
+from shared.models import Record
+
+
+class Connection:
+    """A client that connects when it is first needed. `retention_days` by model name (0: no expiry)."""
+
+    def __init__(self, access: Access, database: str, retention_days: Mapping[str, int]) -> None:
+        self.caller = Caller(access.setting, access.pool_size)
+        self._access = access
+        self._name = database
+        self._days = retention_days
+        self._client: AsyncMongoClient[Document] | None = None
+        self._collections: dict[type[Record], AsyncCollection[Document]] = {}
+        self._making: dict[type[Record], asyncio.Task[AsyncCollection[Document]]] = {}
+
+    def open(self) -> None:
+        """Make the client; the network is not touched. Raises ConfigurationError."""
+        logging.getLogger("pymongo").setLevel(logging.INFO)  # on DEBUG it logs commands, and with them records
+        try:
+            self._client = AsyncMongoClient(self._access.address, **self._access.options)
+        except Exception as error:
+            raise ConfigurationError(f"{self._access.setting} has options that do not go together") from error
+
+    async def close(self) -> None:
+        for making in tuple(self._making.values()):
+            making.cancel()
+        await asyncio.gather(*self._making.values(), return_exceptions=True)
+        client, self._client = self._client, None
+        self._collections.clear()
+        if client is not None:
+            await client.close()
+
+    @property
+    def database(self) -> AsyncDatabase[Document]:
+        assert self._client is not None, "the connection is open"
+        return self._client[self._name]
+
+    async def collection(self, model: type[Record]) -> AsyncCollection[Document]:
+        """The model's collection, with its indexes. Those who ask at once share one attempt, and its failure."""
+        known = self._collections.get(model)
+        if known is not None:
+            return known
+        making = self._making.get(model)
+        if making is None:
+            making = self._making[model] = asyncio.create_task(self._make(model))
+            making.add_done_callback(lambda done: self._made(model, done))
+        return await asyncio.shield(making)
+
+    async def _make(self, model: type[Record]) -> AsyncCollection[Document]:
+        collection = self.database[collection_name(model)]
+        await make_indexes(self.caller, collection, model, self._days.get(model.__name__, 0))
+        return collection
+
+    def _made(self, model: type[Record], done: asyncio.Task[AsyncCollection[Document]]) -> None:
+        self._making.pop(model, None)
+        if not done.cancelled() and done.exception() is None:
+            self._collections[model] = done.result()
+
+    async def command(self, name: str, value: Any = 1) -> Document:
+        """The answer to a command on the database."""
+        return (await self.caller.call(lambda: self.database.command(name, value))).value

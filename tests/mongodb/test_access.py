@@ -1,0 +1,140 @@
+"""How the server is named in the settings: every accepted form, and a clear error for every other."""
+
+from typing import Any
+
+import pytest
+
+from shared.backends.mongodb.access import read_access
+from shared.config import Settings
+from shared.errors import ConfigurationError
+
+PASSWORD = "p4ssw0rd-of-tests"
+
+accepted = pytest.mark.parametrize(
+    "text",
+    [
+        "mongodb://localhost",
+        "mongodb://127.0.0.1:27017/?directConnection=true",
+        f"mongodb://logo:{PASSWORD}@one.example:27017,two.example:27018/admin?replicaSet=rs0&tls=true",
+        f"mongodb+srv://logo:{PASSWORD}@cluster0.abcde.mongodb.net/?retryWrites=true&w=majority&appName=Cluster0",
+        f"mongodb+srv://logo:{PASSWORD}@cluster0.abcde.mongodb.net/",
+        f"mongodb://logos:{PASSWORD}%3D%3D@logos.mongo.cosmos.azure.com:10255/?ssl=true&retrywrites=false&appName=@logos@",
+        "mongodb://localhost/?w=majority&readPreference=primary&readConcernLevel=local",
+    ],
+)
+malformed = pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (PASSWORD, "no connection string"),
+        (f"postgresql://logo:{PASSWORD}@localhost/", "no connection string"),
+        ("mongodb://", "malformed"),
+        (f"mongodb://logo:{PASSWORD}@@localhost/", "malformed"),
+        (f"mongodb://logo:{PASSWORD}@localhost:port/", "malformed"),
+        (f"mongodb://logo:{PASSWORD}@localhost/?noSuchOption=1", "malformed"),
+        (f"mongodb+srv://logo:{PASSWORD}@logos.example/?noSuchOption=1", "malformed"),
+        (f"mongodb://logo:{PASSWORD}@localhost/?maxPoolSize=many", "malformed"),
+        (f"mongodb://logo:{PASSWORD}@localhost/?maxPoolSize=0", "maxPoolSize=0"),
+        (f"mongodb://logo:{PASSWORD}@localhost/?w=0", "w=0; must be majority"),
+        (f"mongodb://logo:{PASSWORD}@localhost/?w=1", "w=1; must be majority"),
+        (f"mongodb://logo:{PASSWORD}@localhost/?journal=false", "journal=false; must be true"),
+        (f"mongodb://logo:{PASSWORD}@localhost/?readPreference=secondary", "readPreference=secondary; must be primary"),
+        (f"mongodb://logo:{PASSWORD}@localhost/?readConcernLevel=available", "readConcernLevel=available; must be"),
+    ],
+)
+
+
+def settings(text: str | None = None, **others: Any) -> Settings:
+    return Settings(database_type="mongodb", database_connection_string=text, **others)
+
+
+@accepted
+def test_accepted_connection_strings(text: str) -> None:
+    """Replica sets, Atlas and Cosmos DB for MongoDB are reached by the strings that they give out."""
+    access = read_access(settings(text))
+    assert (access.address, access.setting, access.pool_size) == (text, "DATABASE_CONNECTION_STRING", 10)
+
+
+@malformed
+def test_malformed_connection_strings(text: str, says: str) -> None:
+    """The error names the setting and what is wrong with it, and shows no password."""
+    with pytest.raises(ConfigurationError, match="DATABASE_CONNECTION_STRING") as caught:
+        read_access(settings(text))
+    assert says in str(caught.value)
+    assert PASSWORD not in str(caught.value)
+
+
+def test_what_a_connection_string_says_holds() -> None:
+    """Sizes and times of the string stand before ours; nobody turns majority writes off or the driver's own retries on."""
+    text = "mongodb://localhost/?maxPoolSize=3&serverSelectionTimeoutMS=500&retryWrites=true"
+    options = read_access(settings(text, database_pool_size=7)).options
+    assert options["maxPoolSize"] == 3
+    assert "serverSelectionTimeoutMS" not in options
+    assert (options["w"], options["journal"], options["retryWrites"]) == ("majority", True, False)
+
+
+@pytest.mark.parametrize(
+    ("host", "tls", "expected"),
+    [
+        ("localhost", None, False),
+        ("127.0.0.1", None, False),
+        ("::1", None, False),
+        ("LOCALHOST", None, False),
+        ("mongo.example", None, True),
+        ("10.0.0.4", None, True),
+        ("localhost", True, True),
+        ("mongo.example", False, False),
+    ],
+)
+def test_tls_for_hosts_that_are_not_local(host: str, *, tls: bool | None, expected: bool) -> None:
+    """Other machines are reached with TLS unless DATABASE_TLS says otherwise."""
+    assert read_access(settings(database_host=host, database_tls=tls)).options["tls"] is expected
+
+
+def test_a_host_with_a_user() -> None:
+    """User and password are taken as they are, whatever characters they have."""
+    access = read_access(
+        settings(database_host="mongo.example", database_port=27018, database_username="lo:go", database_password="a@b/c%")
+    )
+    assert access.address == "mongodb://mongo.example:27018/"
+    assert (access.options["username"], access.options["password"]) == ("lo:go", "a@b/c%")
+
+
+def test_addresses_of_version_six() -> None:
+    """With or without brackets."""
+    for host in ("fd00::5", "[fd00::5]"):
+        assert read_access(settings(database_host=host)).address == "mongodb://[fd00::5]:27017/"
+
+
+@pytest.mark.parametrize("host", ["mongodb://localhost", "localhost:27017", "a/b", "a b", "user@host", "a,b"])
+def test_malformed_hosts(host: str) -> None:
+    """A host is a name or an address alone."""
+    with pytest.raises(ConfigurationError, match="DATABASE_HOST"):
+        read_access(settings(database_host=host))
+
+
+def test_half_a_user() -> None:
+    """A user needs a password and a password a user."""
+    with pytest.raises(ConfigurationError, match="DATABASE_PASSWORD is not set"):
+        read_access(settings(database_host="localhost", database_username="logo"))
+    with pytest.raises(ConfigurationError, match="DATABASE_USERNAME is not set") as caught:
+        read_access(settings(database_host="localhost", database_password=PASSWORD))
+    assert PASSWORD not in str(caught.value)
+
+
+def test_neither_and_both() -> None:
+    """Exactly one of the two ways must be set."""
+    with pytest.raises(ConfigurationError, match="DATABASE_CONNECTION_STRING is not set"):
+        read_access(settings())
+    for name, value in {"database_host": "localhost", "database_password": PASSWORD, "database_tls": True}.items():
+        with pytest.raises(ConfigurationError, match=f"{name.upper()} are both set"):
+            read_access(settings("mongodb://localhost", **{name: value}))
+
+
+def test_no_secret_in_representations() -> None:
+    """Neither the settings nor the access show the password."""
+    for made in (
+        settings(f"mongodb://logo:{PASSWORD}@localhost/"),
+        settings(database_host="localhost", database_username="logo", database_password=PASSWORD),
+    ):
+        assert PASSWORD not in repr(made)
+        assert PASSWORD not in repr(read_access(made))

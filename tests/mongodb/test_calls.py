@@ -1,0 +1,149 @@
+"""How the driver's errors become ours: one place, no text of the driver's, and waits as the server says."""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+import pytest
+from bson.errors import BSONError
+from pymongo.errors import (
+    AutoReconnect,
+    BulkWriteError,
+    DocumentTooLarge,
+    DuplicateKeyError,
+    NetworkTimeout,
+    NotPrimaryError,
+    OperationFailure,
+    PyMongoError,
+    ServerSelectionTimeoutError,
+    WaitQueueTimeoutError,
+)
+
+from shared.backends.mongodb.calls import Caller, UnsupportedError
+from shared.errors import ConfigurationError, DeadlineError, ServiceError, ThrottledError, TooLargeError, UnavailableError
+from shared.timing import set_deadline
+
+SECRET = "mongodb://logo:p4ssw0rd@host: a prompt"
+
+
+def failing(*errors: PyMongoError | BSONError) -> Callable[[], "asyncio.Future[int]"]:
+    """A send that fails with each of the errors in turn and then gives how often it was called."""
+    left = list(errors)
+
+    def send() -> "asyncio.Future[int]":
+        future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        if left:
+            future.set_exception(left.pop(0))
+        else:
+            future.set_result(len(errors) + 1)
+        return future
+
+    return send
+
+
+@pytest.fixture
+def caller() -> Caller:
+    return Caller("DATABASE_CONNECTION_STRING", 2)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [AutoReconnect(SECRET), NetworkTimeout(SECRET), NotPrimaryError(SECRET), OperationFailure(SECRET, 91)],
+    ids=lambda error: type(error).__name__,
+)
+async def test_lost_answers(caller: Caller, error: PyMongoError) -> None:
+    """A call whose answer was lost is sent again, and its caller is told."""
+    answer = await caller.call(failing(error))
+    assert (answer.value, answer.lost) == (2, True)
+
+
+async def test_a_server_that_stays_away(caller: Caller) -> None:
+    """After some attempts the call is unavailable."""
+    with pytest.raises(UnavailableError) as caught:
+        await caller.call(failing(*[AutoReconnect(SECRET)] * 50))
+    assert SECRET not in str(caught.value)
+    assert caught.value.retry_after > 0
+
+
+@pytest.mark.parametrize("error", [ServerSelectionTimeoutError(SECRET), WaitQueueTimeoutError(SECRET)])
+async def test_what_has_waited_is_not_sent_again(caller: Caller, error: PyMongoError) -> None:
+    """The driver has waited for a server or a connection already."""
+    with pytest.raises(UnavailableError):
+        await caller.call(failing(error))
+
+
+async def test_throttling_waits_as_told(caller: Caller) -> None:
+    """A call that Cosmos DB for MongoDB refuses for its rate is sent again after the time it says."""
+    told = {"errmsg": "Error=16500, RetryAfterMs=120, Details='Request rate is large'"}
+    started = time.monotonic()
+    assert (await caller.call(failing(OperationFailure(SECRET, 16_500, told)))).value == 2
+    assert time.monotonic() - started >= 0.12
+
+
+async def test_throttling_past_the_deadline(caller: Caller) -> None:
+    """It is told with the time to wait, before the deadline has passed."""
+    set_deadline(0.5)
+    told = {"errmsg": "Error=16500, RetryAfterMs=9000, Details='Request rate is large'"}
+    with pytest.raises(ThrottledError) as caught:
+        await caller.call(failing(OperationFailure(SECRET, 16_500, told)))
+    assert caught.value.retry_after == 9
+    assert SECRET not in str(caught.value)
+
+
+async def test_an_answer_past_the_deadline(caller: Caller) -> None:
+    """A server that does not answer in time is told as such."""
+    set_deadline(0.05)
+    with pytest.raises(DeadlineError):
+        await caller.call(lambda: asyncio.get_running_loop().create_future())
+
+
+@pytest.mark.parametrize("code", [13, 18, 8_000])
+async def test_access_errors_name_the_setting(caller: Caller, code: int) -> None:
+    """A user that is unknown, or may not do it, is the operator's to set right."""
+    with pytest.raises(ConfigurationError, match="DATABASE_CONNECTION_STRING") as caught:
+        await caller.call(failing(OperationFailure(SECRET, code)))
+    assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("error", "ours"),
+    [
+        (OperationFailure(SECRET, 238), UnsupportedError),
+        (OperationFailure(SECRET, 10_334), TooLargeError),
+        (DocumentTooLarge(SECRET), TooLargeError),
+        (OperationFailure(SECRET, 9), ServiceError),
+        (DuplicateKeyError(SECRET, 11_000), ServiceError),
+        (PyMongoError(SECRET), ServiceError),
+    ],
+)
+async def test_other_refusals(caller: Caller, error: PyMongoError | BSONError, ours: type[Exception]) -> None:
+    """What a retry can't help with is told at once, without the driver's text."""
+    with pytest.raises(ours) as caught:
+        await caller.call(failing(error))
+    assert SECRET not in str(caught.value)
+
+
+async def test_a_bulk_write_is_judged_by_what_is_no_duplicate(caller: Caller) -> None:
+    """Duplicates beside a throttled document do not hide it."""
+    errors = [{"index": 0, "code": 11_000}, {"index": 4, "code": 16_500, "errmsg": "RetryAfterMs=5"}]
+    assert (await caller.call(failing(BulkWriteError({"writeErrors": errors})))).value == 2
+
+
+async def test_calls_wait_in_the_order_they_came(caller: Caller) -> None:
+    """No more are under way than there are connections, and nobody passes those who wait."""
+    under_way: list[int] = []
+    order: list[int] = []
+
+    async def work(number: int) -> None:
+        async def send() -> None:
+            under_way.append(number)
+            assert len(under_way) <= 2
+            order.append(number)
+            await asyncio.sleep(0)
+            under_way.remove(number)
+
+        await caller.call(send)
+        await caller.call(send)
+
+    await asyncio.gather(*(work(number) for number in range(10)))
+    assert order[:10] == list(range(10))
