@@ -31,6 +31,36 @@ def cosmium() -> Iterator[str]:
         yield connection_string
 
 
+@pytest.fixture(scope="session")
+def ferretdb() -> Iterator[Any]:
+    """A server of MongoDB's protocol for all tests of a session, a database for each test."""
+    pytest.importorskip("pymongo")
+    server = import_module("tests.servers.ferretdb")
+    require("FerretDB", server.binary)
+    with server.running() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[Any]:
+    """A PostgreSQL server, a database for each test."""
+    pytest.importorskip("psycopg")
+    server = import_module("tests.servers.postgresql")
+    require("PostgreSQL", server.programs)
+    with server.running() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def azurite() -> Iterator[Any]:
+    """A storage emulator for all tests of a session, tables of its own for each test."""
+    pytest.importorskip("azure.data.tables")
+    server = import_module("tests.servers.azurite")
+    require("Azurite", server.script)
+    with server.running() as running:
+        yield running
+
+
 @pytest.fixture(params=STORES)
 async def store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
     """An empty database."""

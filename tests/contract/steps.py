@@ -69,9 +69,10 @@ async def walk(backend: Backend, query: Query) -> list[Stored]:
         items += page.items
         if not page.more:
             return items
-        last = page.items[-1].key
-        assert query.after is None or (last < query.after if query.descending else last > query.after)
-        query = replace(query, after=last)
+        place = page.next
+        assert place is not None
+        assert query.after is None or (place < query.after if query.descending else place > query.after)
+        query = replace(query, after=place)
 
 
 async def clear(backend: Backend, *models: type[Record]) -> None:
@@ -103,9 +104,9 @@ def ids(items: Iterable[Stored]) -> list[str]:
 
 
 def typed(value: Any) -> Any:
-    """A JSON value with the type of every scalar, so that 1, 1.0 and True differ and member order plays no part."""
+    """A JSON value with the type and sign of every scalar: 1, 1.0 and True differ, and 0.0 and -0.0; member order does not."""
     if isinstance(value, dict):
         return {name: typed(item) for name, item in value.items()}
     if isinstance(value, list):
         return [typed(item) for item in value]
-    return type(value).__name__, value
+    return type(value).__name__, repr(value)

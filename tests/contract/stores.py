@@ -63,10 +63,48 @@ async def _cosmos_account(_: pytest.FixtureRequest) -> AsyncIterator[Settings]:
         await client.delete_database(name)
 
 
+@asynccontextmanager
+async def _ferretdb(request: pytest.FixtureRequest) -> AsyncIterator[Settings]:
+    async with _mongo_database(request.getfixturevalue("ferretdb").connection_string) as settings:
+        yield settings
+
+
+@asynccontextmanager
+async def _mongo_server(_: pytest.FixtureRequest) -> AsyncIterator[Settings]:
+    async with _mongo_database(os.environ["MONGODB_TEST_URI"]) as settings:
+        yield settings
+
+
+@asynccontextmanager
+async def _mongo_database(connection_string: str) -> AsyncIterator[Settings]:
+    name = f"test-{uuid.uuid4().hex[:12]}"
+    yield Settings(database_type="mongodb", database_connection_string=connection_string, database_name=name)
+    async with import_module("pymongo").AsyncMongoClient(connection_string) as client:
+        await client.drop_database(name)
+
+
+@asynccontextmanager
+async def _postgresql(request: pytest.FixtureRequest) -> AsyncIterator[Settings]:
+    server = request.getfixturevalue("postgresql")
+    with server.emptied() as name:
+        yield Settings(database_type="postgresql", database_connection_string=server.conninfo(name), database_name=name)
+
+
+@asynccontextmanager
+async def _tables(request: pytest.FixtureRequest) -> AsyncIterator[Settings]:
+    server = request.getfixturevalue("azurite")
+    name = f"test-{uuid.uuid4().hex[:12]}"
+    yield Settings(database_type="tables", database_connection_string=server.connection_string, database_name=name)
+
+
 STORES: Mapping[str, Callable[[pytest.FixtureRequest], AbstractAsyncContextManager[Settings]]] = {
     "file": _file,
     "cosmosdb": _cosmosdb,
     "cosmium": _cosmium,
+    "tables": _tables,
+    "postgresql": _postgresql,
+    "mongodb": _ferretdb,
+    **({"mongodb-server": _mongo_server} if "MONGODB_TEST_URI" in os.environ else {}),
     **({"cosmos-account": _cosmos_account} if "COSMOS_TEST_ENDPOINT" in os.environ else {}),
 }
 """By database type: gives the settings of an empty database for one test, and removes it afterwards."""

@@ -1,5 +1,6 @@
 """Walking through a list page by page, while other things happen to it."""
 
+import asyncio
 from dataclasses import replace
 
 import pytest
@@ -82,13 +83,17 @@ async def test_a_walk_gives_each_record_once(backend: Backend, limit: int, *, de
     assert ids(await walk(backend, query)) == ids(select(given, query))
 
 
-@each_order
-async def test_a_walk_through_thousands_on_one_millisecond(backend: Backend, *, descending: bool) -> None:
-    """Ties of any number are walked through by id, and every record comes once."""
-    given = near(*[0] * 3_000, level="info")
+async def test_a_walk_through_ten_thousand_on_one_millisecond(backend: Backend) -> None:
+    """Ties of any number are walked through by id, both ways, and every record comes once."""
+    own = [make(SystemEventLog, id=f"own-{n * 37 % 100}", timestamp=START) for n in range(100)]
+    given = near(*[0] * 9_900, level="info") + own
     await add_all(backend, SystemEventLog, given)
-    query = Query(SystemEventLog, {"level": ("info",)}, descending=descending, limit=700)
-    assert ids(await walk(backend, query)) == ids(select(given, query))
+    query = Query(SystemEventLog, limit=2_500)
+    down = ids(await walk(backend, query))
+    assert down == ids(select(given, query))
+    assert ids(await walk(backend, replace(query, descending=False))) == down[::-1]
+    filtered = Query(SystemEventLog, {"level": ("info",)}, START, descending=False, limit=10, after=Key(START, down[50]))
+    assert ids((await backend.find(filtered)).items) == ids(select(given, filtered))[:10]
 
 
 async def test_ascending_is_the_exact_reverse(backend: Backend) -> None:
@@ -107,6 +112,17 @@ async def test_max_bytes_cuts_a_page(backend: Backend) -> None:
     assert 3 <= len(page.items) <= 5
     assert page.more
     assert ids(page.items) == ids(given[::-1][: len(page.items)])
+
+
+@pytest.mark.parametrize("text", ["é" * 5_000, "漢" * 3_333, "🦊" * 2_500], ids=["latin", "asian", "astral"])
+async def test_max_bytes_counts_bytes(backend: Backend, text: str) -> None:
+    """The size of a page is in bytes of UTF-8, not in characters, units or escapes."""
+    await add_all(
+        backend, ImageGenerationTransaction, [make(ImageGenerationTransaction, originalPrompt=text) for _ in range(10)]
+    )
+    page = await backend.find(Query(ImageGenerationTransaction, limit=10, max_bytes=42_000))
+    assert 3 <= len(page.items) <= 5
+    assert page.more
 
 
 async def test_a_page_has_at_least_one_record(backend: Backend) -> None:
@@ -187,6 +203,37 @@ async def test_records_that_are_updated_during_a_walk(backend: Backend) -> None:
             stored = current[name]
             current[name] = await backend.update(SystemEventLog, make.changed(stored, message="seen"), stored.etag)
     assert seen == expected
+
+
+@each_order
+async def test_a_walk_beside_writers(backend: Backend, *, descending: bool) -> None:
+    """Walks while tasks add, update and delete hold what was there throughout once and in order, and nothing twice."""
+    given = await add_all(backend, SystemEventLog, near(*(n // 3 for n in range(60))))
+    steady, fleeting, changing = given[::3], given[1::3], given[2::3]
+
+    async def arrive() -> None:
+        for offset in range(20):
+            await add_all(backend, SystemEventLog, near(offset, offset, 30))
+
+    async def leave() -> None:
+        for stored in fleeting:
+            await backend.delete(SystemEventLog, stored.id)
+
+    async def change() -> None:
+        for stored in changing:
+            await backend.update(SystemEventLog, make.changed(stored, message="changed"), stored.etag)
+
+    query = Query(SystemEventLog, descending=descending, limit=7)
+    throughout = ids(select([*steady, *changing], query))
+    async with asyncio.TaskGroup() as tasks:
+        writers = [tasks.create_task(write()) for write in (arrive, leave, change)]
+        while not all(writer.done() for writer in writers):
+            walked = await walk(backend, query)
+            assert [name for name in ids(walked) if name in throughout] == throughout
+            assert [item.key for item in walked] == sorted({item.key for item in walked}, reverse=descending)
+    left = ids(await walk(backend, query))
+    assert len(left) == 100
+    assert not set(left) & set(ids(fleeting))
 
 
 async def test_records_that_leave_a_filter_during_a_walk(backend: Backend) -> None:

@@ -1,11 +1,19 @@
 """Removing many records: by a query, in bounded steps, and for good."""
 
+import asyncio
+
 import pytest
+from hypothesis import given as given_any
+from hypothesis import strategies as st
 
 from shared.backends.base import Backend, Deleted
+from shared.errors import NotFoundError, PreconditionFailedError
 from shared.models import ApiRequestLog, Record, SystemEventLog
-from shared.query import Aggregation, Query
-from tests.contract.steps import add, add_all, each_model, each_order, ids, walk
+from shared.query import Aggregation, Query, Stored
+from tests.contract.reference import select
+from tests.contract.steps import add, add_all, clear, each_model, each_order, ids, quick, walk
+from tests.contract.stores import Store
+from tests.contract.strategies import models, queries_of, records_of
 from tests.support.records import make
 
 
@@ -93,6 +101,63 @@ async def test_what_delete_where_took_is_gone_everywhere(backend: Backend) -> No
     assert await backend.aggregate(Aggregation(SystemEventLog)) == []
 
 
+@each_order
+async def test_delete_where_while_records_arrive(backend: Backend, *, descending: bool) -> None:
+    """Steps that run beside writers take only what matches, count each record once, and miss nothing in the end."""
+    matching = [make(SystemEventLog, level="info") for _ in range(120)]
+    others = [make(SystemEventLog, level="warn") for _ in range(120)]
+    query = Query(SystemEventLog, {"level": ("info",)}, descending=descending, limit=15)
+
+    async def arrive() -> None:
+        for start in range(0, 120, 10):
+            await add_all(backend, SystemEventLog, matching[start : start + 10])
+            await add_all(backend, SystemEventLog, others[start : start + 10])
+
+    counts: list[int] = []
+    async with asyncio.TaskGroup() as tasks:
+        arriving = tasks.create_task(arrive())
+        while not arriving.done():
+            counts.append((await backend.delete_where(query)).count)
+    while (deleted := await backend.delete_where(query)).count:
+        counts.append(deleted.count)
+    assert sum(counts) == len(matching)
+    assert max(counts) <= query.limit
+    assert await remaining(backend, SystemEventLog) == ids(others)
+
+
+async def test_two_runs_of_delete_where_at_once(store: Store) -> None:
+    """Instances that delete by the same query at the same time count each record once between them."""
+    given = make.many(SystemEventLog, 200)
+    query = Query(SystemEventLog, until=given[150].timestamp, descending=False, limit=20)
+
+    async def run(backend: Backend) -> int:
+        total = 0
+        while (deleted := await backend.delete_where(query)).more or deleted.count:
+            total += deleted.count
+        return total
+
+    async with store.open() as first, store.open() as second:
+        await add_all(first, SystemEventLog, given)
+        assert sum(await asyncio.gather(run(first), run(second))) == 150
+        assert await remaining(second, SystemEventLog) == ids(given[150:])
+
+
+@quick
+@given_any(data=st.data(), model=models)
+async def test_any_delete_where_takes_what_it_means(backend: Backend, model: type[Record], data: st.DataObject) -> None:
+    """For any records and any query, the first of what matches goes and the rest stays as it was."""
+    await clear(backend, model)
+    stored = await add_all(backend, model, data.draw(records_of(model)))
+    query = data.draw(queries_of(model))
+    taken = select(stored, query)
+    deleted = Deleted(min(len(taken), query.limit), more=len(taken) > query.limit)
+    assert await backend.delete_where(query) == deleted
+    left = [record for record in stored if record not in taken[: query.limit]]
+    everything = Query(model, limit=100)
+    assert (await backend.find(everything)).items == select(left, everything)
+    assert await backend.count(everything) == len(left)
+
+
 @each_model
 async def test_purged_records_are_gone(backend: Backend, model: type[Record]) -> None:
     """A purge says how many records there were; the others stay."""
@@ -163,3 +228,24 @@ async def test_a_purge_of_many(backend: Backend) -> None:
     await add_all(backend, SystemEventLog, given)
     assert await backend.purge(SystemEventLog, ids(given[:500])) == 500
     assert sorted(await remaining(backend, SystemEventLog)) == sorted(ids(given[500:]))
+
+
+async def test_delete_where_spares_what_stopped_matching(backend: Backend) -> None:
+    """A record whose acknowledged update took it out of the filter is not deleted by it, however close the two come."""
+    stored = await add_all(backend, SystemEventLog, make.many(SystemEventLog, 60, level="info"))
+    spared: list[str] = []
+
+    async def change(record: Stored) -> None:
+        try:
+            updated = await backend.update(SystemEventLog, make.changed(record, level="warn"), record.etag)
+        except (NotFoundError, PreconditionFailedError):
+            return
+        spared.append(updated.id)
+
+    query = Query(SystemEventLog, {"level": ("info",)}, descending=False, limit=60)
+    deleting = asyncio.create_task(backend.delete_where(query))
+    await asyncio.gather(*map(change, stored[::-1]))
+    deleted = await deleting
+    left = await remaining(backend, SystemEventLog)
+    assert set(spared) <= set(left)
+    assert deleted.count == len(stored) - len(left)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.backends.base import Backend, Deleted
+from shared.backends.base import Backend, Deleted, Outcome
 from shared.errors import NotFoundError, PreconditionFailedError
 from shared.ids import mint_id
 from shared.models import SystemEventLog
@@ -32,7 +32,14 @@ class Expected:
 
     async def create(self, batch: list[Stored]) -> None:
         """Store some records, new or not."""
-        outcomes = await self.backend.create_many(MODEL, batch)
+        self.settle(batch, await self.backend.create_many(MODEL, batch))
+
+    async def put_raw(self, batch: list[Stored]) -> None:
+        """Store some records as they are, new or not."""
+        self.settle(batch, await self.backend.put_raw(MODEL, batch))
+
+    def settle(self, batch: list[Stored], outcomes: list[Outcome]) -> None:
+        """Note what was stored, and check what existed."""
         for stored, outcome in zip(batch, outcomes, strict=True):
             assert outcome.existed == (stored.id in self.records)
             if outcome.existed:
@@ -127,6 +134,7 @@ def series() -> st.SearchStrategy[list[tuple[Any, ...]]]:
     """Names of steps, each with what it is given."""
     step = st.one_of(
         st.tuples(st.just("create"), st.lists(events(), min_size=1, max_size=4)),
+        st.tuples(st.just("put_raw"), st.lists(events(), min_size=1, max_size=2)),
         st.tuples(st.just("update"), st.tuples(events(), st.booleans())),
         st.tuples(st.just("delete"), st.sampled_from(IDS)),
         st.tuples(st.just("purge"), st.lists(st.sampled_from(IDS), max_size=3)),

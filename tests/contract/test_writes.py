@@ -195,6 +195,44 @@ async def test_put_raw_keeps_records_as_they_are(backend: Backend, model: type[R
     assert found == replace(given, etag=kept(outcome).etag)
 
 
+HIDDEN = {
+    "nothing": Hidden(),
+    "hash-only": Hidden("0" * 64),
+    "implied": Hidden("implicit"),
+    "version-only": Hidden(None, "2-hash-ffffffff"),
+    "empty-texts": Hidden("", ""),
+    "odd-texts": Hidden("🦊'\"\\%", "_$.\n"),
+    "long-texts": Hidden("h" * 1_000, "v" * 1_000),
+    "buckets-only": Hidden(buckets={"totalDuration": 0}),
+    "least-and-greatest": Hidden(buckets={"totalDuration": -1_000, "imageProcessingDuration": 2**31 - 1}),
+    "without-durations": Hidden("f" * 64, "1-drop-00000000", {"promptEnhancementDuration": 207}),
+}
+
+
+@pytest.mark.parametrize("hidden", HIDDEN.values(), ids=HIDDEN)
+async def test_put_raw_keeps_what_is_hidden(backend: Backend, hidden: Hidden) -> None:
+    """Hash, version and buckets stay exactly as given, whether or not they follow from the record, through an update too."""
+    given = make(ImageGenerationTransaction, hidden)
+    [outcome] = await backend.put_raw(ImageGenerationTransaction, [given])
+    stored = kept(outcome)
+    assert stored.hidden == hidden
+    assert await backend.find_by_id(ImageGenerationTransaction, given.id) == stored
+    assert (await backend.find(Query(ImageGenerationTransaction))).items == [stored]
+    updated = await backend.update(ImageGenerationTransaction, make.changed(stored, status="failed"), stored.etag)
+    assert (await fetch(backend, ImageGenerationTransaction, given.id)) == updated
+    assert updated.hidden == hidden
+
+
+async def test_put_raw_of_a_full_batch(backend: Backend) -> None:
+    """A thousand records of all kinds of hidden fields come back each with its own."""
+    hidden = [*HIDDEN.values()]
+    given = [make(ImageGenerationTransaction, hidden[n % len(hidden)]) for n in range(1_000)]
+    outcomes = await backend.put_raw(ImageGenerationTransaction, given)
+    page = await backend.find(Query(ImageGenerationTransaction, descending=False, limit=1_000))
+    assert page.items == [kept(outcome) for outcome in outcomes]
+    assert [(item.record, item.hidden) for item in page.items] == [(stored.record, stored.hidden) for stored in given]
+
+
 async def test_put_raw_and_create_see_each_other(backend: Backend) -> None:
     """An id that was put is taken for a create, and the other way round."""
     put = make(SystemEventLog, id="put")

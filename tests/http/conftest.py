@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.servers.tools import require
 from tests.support.clients import Client, HttpClient, WorkerClient
 from tests.support.core_tools import FuncStart, core_tools
 from tests.support.environment import REPOSITORY
@@ -32,6 +33,9 @@ def environment(folder: Path) -> dict[str, str]:
     params=[
         "http",
         "cosmosdb",
+        "tables",
+        "postgresql",
+        "mongodb",
         pytest.param("worker", marks=needs_worker),
         pytest.param("func", marks=pytest.mark.skipif(core_tools() is None, reason="Core Tools are not on the path")),
     ],
@@ -39,7 +43,15 @@ def environment(folder: Path) -> dict[str, str]:
 def host(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Connect]:
     """A running service and how to reach it."""
     folder = tmp_path_factory.mktemp(request.param)
-    yield from {"http": over_http, "cosmosdb": over_cosmosdb, "worker": over_worker, "func": over_func}[request.param](folder)
+    yield from {
+        "http": over_http,
+        "cosmosdb": over_cosmosdb,
+        "tables": over_tables,
+        "postgresql": over_postgresql,
+        "mongodb": over_mongodb,
+        "worker": over_worker,
+        "func": over_func,
+    }[request.param](folder)
 
 
 def over_http(folder: Path, settings: Mapping[str, str] | None = None) -> Iterator[Connect]:
@@ -56,6 +68,34 @@ def over_cosmosdb(folder: Path) -> Iterator[Connect]:
     with double.running(double.new_account(physical=2)) as account:
         settings = {"DATABASE_TYPE": "cosmosdb", "DATABASE_CONNECTION_STRING": account.connection_string}
         yield from over_http(folder, settings)
+
+
+def over_tables(folder: Path) -> Iterator[Connect]:
+    """The same host on a storage emulator of its own."""
+    pytest.importorskip("azure.data.tables")
+    server = import_module("tests.servers.azurite")
+    require("Azurite", server.script)
+    with server.running() as running:
+        settings = {"DATABASE_TYPE": "tables", "DATABASE_CONNECTION_STRING": running.connection_string}
+        yield from over_http(folder, settings)
+
+
+def over_postgresql(folder: Path) -> Iterator[Connect]:
+    """The same host on a PostgreSQL server of its own."""
+    pytest.importorskip("psycopg")
+    module = import_module("tests.servers.postgresql")
+    require("PostgreSQL", module.programs)
+    with module.running() as server:
+        yield from over_http(folder, {"DATABASE_TYPE": "postgresql", "DATABASE_CONNECTION_STRING": server.conninfo()})
+
+
+def over_mongodb(folder: Path) -> Iterator[Connect]:
+    """The same host on a server of MongoDB's protocol of its own."""
+    pytest.importorskip("pymongo")
+    module = import_module("tests.servers.ferretdb")
+    require("FerretDB", module.binary)
+    with module.running() as server:
+        yield from over_http(folder, {"DATABASE_TYPE": "mongodb", "DATABASE_CONNECTION_STRING": server.connection_string})
 
 
 def over_worker(folder: Path) -> Iterator[Connect]:
