@@ -22,6 +22,7 @@ check: .venv/dev.stamp
 
 bench: .venv/bench.stamp
 	.venv/bin/python -m bench
+	.venv/bin/python -m bench.databases
 
 clean:
 	rm -rf .venv .tools .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,52 @@
+"""`python -m bench.databases [names]`: each backend against the bare driver of its database, all five in one table.
+
+Each on the server that the tests start, in one run. What stands against the file backend is an SQLite table with the
+columns and indexes of its index.
+"""
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+from importlib import import_module
+
+from bench.versus import BAR, OPERATIONS, ROUNDS, Measured
+
+MODULES: Mapping[str, str] = {
+    "file": "bench.files",
+    "cosmosdb": "bench.cosmos",
+    "tables": "bench.azure_tables",
+    "postgresql": "bench.postgresql",
+    "mongodb": "bench.mongodb",
+}
+Measure = Callable[[int], Awaitable[Measured]]
+
+
+def main() -> int:
+    """Measure, print the table; exit code 1 where a bar is missed."""
+    names = sys.argv[1:] or list(MODULES)
+    unknown = [name for name in names if name not in MODULES]
+    if unknown:
+        raise SystemExit(f"{', '.join(unknown)}: not one of {', '.join(MODULES)}")
+    measured = {name: asyncio.run(_measure(name)) for name in names}
+    print(f"| database | {' | '.join(OPERATIONS)} |\n|{' --- |' * (len(OPERATIONS) + 1)}")
+    for name, figures in measured.items():
+        print(f"| {name} | {' | '.join(_cell(figures[operation]) for operation in OPERATIONS)} |")
+    ratios = [_ratio(figures[operation]) for figures in measured.values() for operation in OPERATIONS]
+    return int(any(ratio > BAR for ratio in ratios))
+
+
+async def _measure(name: str) -> Measured:
+    measure: Measure = import_module(MODULES[name]).measure
+    return await measure(ROUNDS)
+
+
+def _ratio(seconds: Mapping[str, float]) -> float:
+    return seconds["ours"] / seconds["bare"]
+
+
+def _cell(seconds: Mapping[str, float]) -> str:
+    return f"{_ratio(seconds):.2f} ({seconds['ours'] * 1e3:.2f} against {seconds['bare'] * 1e3:.2f} ms)"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
