@@ -154,9 +154,8 @@ def future_problems(times: Mapping[str, str | None], now: str) -> list[Detail]:
 
 def with_defaults(model: type[Record], members: WireRecord) -> WireRecord:
     """A copy of the members with what follows from them filled in."""
-    record = {"metadata": {}, **members}
+    record = {**model.defaults(), **members}
     if model is ImageGenerationTransaction:
-        record.setdefault("imageType", "logo")
         record.setdefault("status", _STATUS_OF_SUCCESS[record.get("success")])
         if record["status"] != "pending":
             record.setdefault("success", _SUCCESS_OF_STATUS[record["status"]])

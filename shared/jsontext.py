@@ -11,8 +11,9 @@ from typing import Any
 
 from pydantic_core import to_json
 
+from shared.datatypes import MAX_INTEGER
 from shared.errors import Detail, InvalidError
-from shared.models import MAX_INTEGER, MAX_NESTING, MAX_RECORD_BYTES
+from shared.models import MAX_NESTING, MAX_RECORD_BYTES
 
 _INFINITY = float("inf")
 
@@ -190,7 +191,9 @@ def _container_problems(value: dict[str, Any] | list[Any], path: str, depth: int
         yield Detail(path, f"nests more than {MAX_NESTING} deep")
         return
     for name, item in value.items() if isinstance(value, dict) else enumerate(value):
-        if isinstance(name, str) and (message := _text_problem(name)) is not None:
+        if isinstance(value, dict) and not isinstance(name, str):
+            yield Detail(path, "has a name that is not a string")
+        elif isinstance(name, str) and (message := _text_problem(name)) is not None:
             yield Detail(path, f"has a name that {message}")
         elif not is_plain(item, depth + 1):
             yield from problems(item, f"{path}.{name}" if path else str(name), depth + 1)

@@ -14,9 +14,7 @@ from typing import Any, ClassVar
 from pydantic_core import CoreSchema, SchemaValidator
 
 from shared import datatypes
-from shared.datatypes import MAX_INTEGER, Field
-
-__all__ = ["MAX_INTEGER"]
+from shared.datatypes import Field
 
 MAX_RECORD_BYTES = 256 * 1024
 MAX_NESTING = 20

@@ -150,10 +150,11 @@ def _response(answer: Answer, request_id: str, milliseconds: float, charge: floa
 
 
 def _log_request(name: str, status: int, milliseconds: float, request_id: str) -> None:
-    if not logger.isEnabledFor(logging.INFO):
+    level = logging.WARNING if status >= 500 else logging.INFO
+    if not logger.isEnabledFor(level):
         return
     fields = {"function": name, "status": status, "duration_ms": round(milliseconds, 3), "request_id": request_id}
-    logger.info("request", extra=fields)
+    logger.log(level, "request", extra=fields)
 
 
 def _log_bug(error: BaseException, request_id: str) -> None:

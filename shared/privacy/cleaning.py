@@ -12,7 +12,7 @@ from shared.privacy.headers import are_pairs, kinds_in_pairs, kinds_in_raw
 from shared.privacy.names import NameKind, kind_of
 from shared.privacy.redaction import REDACTED, redact
 
-RULES_VERSION = "1"
+RULES_VERSION = "2"
 """Raised with every change to what is redacted: content hashes of another version are not compared."""
 _TOP = {
     "id": NameKind.KEPT,

@@ -5,8 +5,9 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from shared.datatypes import MAX_INTEGER
 from shared.ids import mint_id
-from shared.models import MAX_INTEGER, PUBLIC_MODELS, Record
+from shared.models import PUBLIC_MODELS, Record
 from shared.query import Aggregation, Key, Query, Stored, Value
 from tests.support.records import START, filter_values, make
 

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
+from shared.datatypes import MAX_INTEGER
 from shared.errors import ConflictError, InvalidError, NotFoundError, PreconditionFailedError
 from shared.etags import Condition, read_condition
-from shared.models import MAX_INTEGER, SystemEventLog
+from shared.models import SystemEventLog
 from shared.service import DatabaseService
 from shared.timestamps import format_timestamp
 from tests.contract.steps import each_order, typed

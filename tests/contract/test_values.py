@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.backends.base import Backend
-from shared.models import MAX_INTEGER, ApiRequestLog, ImageGenerationTransaction, Record, State, SystemEventLog
+from shared.datatypes import MAX_INTEGER
+from shared.models import ApiRequestLog, ImageGenerationTransaction, Record, State, SystemEventLog
 from shared.query import Aggregation, Query
 from tests.contract.steps import add, fetch, quick, typed
 from tests.support.records import make

@@ -93,6 +93,25 @@ async def test_a_change_is_followed(tmp_path: Path, change: Callable[[FileBacken
         await check(backend)
 
 
+async def test_other_days_keep_theirs(tmp_path: Path) -> None:
+    """A hand edit of one day costs the summary of that day alone."""
+    [first, *_] = await filled(tmp_path)
+    async with opened(tmp_path) as backend:
+        await _edit(backend, first)
+        assert len((await backend.find(Query(MODEL, limit=100))).items) == 29
+        assert kept_days(backend) == {shift(START, days=1)[:10]}
+
+
+@pytest.mark.parametrize("content", ["", "[{}]", '{"key": 1}', "[[1, 2]]"])
+async def test_a_damaged_summary_is_made_anew(tmp_path: Path, content: str) -> None:
+    """What can't be read costs a rebuild of the index, never an answer."""
+    await filled(tmp_path)
+    async with opened(tmp_path) as backend:
+        assert backend._store is not None
+        backend._store.index().connection.execute("UPDATE summaries SET content = ?", (content,))
+        await check(backend)
+
+
 async def test_a_purge_leaves_no_summary_of_the_day(tmp_path: Path) -> None:
     """The summary of a day that a purge has touched is gone with it, since its keys are texts of records."""
     [first, *_] = await filled(tmp_path)

@@ -110,3 +110,12 @@ async def test_every_request_is_logged_once(service: DatabaseService, caplog: py
         "request_id": "r-1",
     }
     assert service.latency.figures()["probe"]["count"] == 1
+
+
+async def test_a_request_that_failed_is_logged_louder(service: DatabaseService, caplog: pytest.LogCaptureFixture) -> None:
+    """A host that logs trouble only tells of a 503, with the id that its answer carried, and of no success."""
+    caplog.set_level(logging.INFO)
+    await call(service, raising(UnavailableError("away")))
+    await call(service, raising(NotFoundError("none")))
+    told = [(record.levelno, getattr(record, "request_id", None)) for record in caplog.records if record.message == "request"]
+    assert told == [(logging.WARNING, "r-1"), (logging.INFO, "r-1")]

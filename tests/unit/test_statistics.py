@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.datatypes import MAX_INTEGER
 from shared.histograms import ZERO_BUCKET, bucket_of, buckets_of, percentile, representative
-from shared.models import MAX_INTEGER, ImageGenerationTransaction
+from shared.models import ImageGenerationTransaction
 from shared.statistics import LatencyMeter
 
 durations = st.floats(0.001, MAX_INTEGER) | st.integers(1, MAX_INTEGER)

@@ -5,6 +5,7 @@ come to is remembered for as long as they stay as they are, in the process and, 
 that a later aggregation reads only what has changed.
 """
 
+import sqlite3
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -176,7 +177,10 @@ def _remembered(index: Index, shape: str, segment: Segment) -> tuple[_Packed, ..
     """What a segment comes to, as this process or the index file knows it."""
     known: tuple[_Packed, ...] | None = index.memo.get((shape, segment.number), _state(segment))
     if known is None and (content := index.summary(segment, shape)) is not None:
-        known = tuple(_unpacked(one) for one in from_json(content))
+        try:
+            known = tuple(_unpacked(one) for one in from_json(content))
+        except (ValueError, KeyError, TypeError) as error:
+            raise sqlite3.DatabaseError("a summary can't be read") from error
         _remember(index, shape, segment, known)
     return known
 

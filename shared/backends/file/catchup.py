@@ -339,15 +339,15 @@ def _tail_after_last_newline(descriptor: int, size: int) -> tuple[int, bytes]:
 
 
 def _count_lines(connection: sqlite3.Connection, model: type[Record]) -> None:
-    """Count anew the records, dead bytes and bounds of a model's segments."""
-    connection.execute(
-        f"""UPDATE segments SET live = 0, dead_bytes = size, least = NULL, greatest = NULL, updated = NULL
-        WHERE model = '{model.__name__}'"""
-    )
-    counted = connection.execute(
-        f"""SELECT COUNT(*), SUM(length), MIN(timestamp), MAX(timestamp), MAX(updated), segment FROM "{model.__name__}"
+    """Count anew the records, dead bytes and bounds of a model's segments; those that are as they were are left alone."""
+    rows = connection.execute(
+        f"""SELECT segment, COUNT(*), SUM(length), MIN(timestamp), MAX(timestamp), MAX(updated) FROM "{model.__name__}"
         WHERE timestamp IS NOT NULL GROUP BY segment"""
-    ).fetchall()
+    )
+    counted = {number: figures for number, *figures in rows}
+    numbers = connection.execute("SELECT number FROM segments WHERE model = ?", (model.__name__,)).fetchall()
     connection.executemany(
-        "UPDATE segments SET live = ?, dead_bytes = size - ?, least = ?, greatest = ?, updated = ? WHERE number = ?", counted
+        """UPDATE segments SET live = ?1, dead_bytes = size - ?2, least = ?3, greatest = ?4, updated = ?5 WHERE number = ?6
+        AND (live, dead_bytes, least, greatest, updated) IS NOT (?1, size - ?2, ?3, ?4, ?5)""",
+        [(*counted.get(number, (0, 0, None, None, None)), number) for (number,) in numbers],
     )

@@ -18,7 +18,8 @@ from shared import jsontext
 from shared.backends.file.memo import Memo
 from shared.backends.file.schema import columns_of, connect
 from shared.backends.file.scrub import Scrubber
-from shared.models import MAX_INTEGER, Record
+from shared.datatypes import MAX_INTEGER
+from shared.models import Record
 from shared.query import Query, Stored, value_kind
 from shared.timestamps import to_ms
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from shared.backends.file import lines
-from shared.backends.file.catchup import catch_up, new_generation, read_lines, set_aside, write_all
+from shared.backends.file.catchup import catch_up, crc_of, new_generation, read_lines, set_aside, write_all
 from shared.backends.file.directory import COMPACTED_SUFFIX, TORN_SUFFIX, Directory
 from shared.backends.file.index import Index, Row, Segment, save_segment
 from shared.backends.file.schema import SCHEMA_VERSION
@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 
 COMPACTION_MIN_BYTES = 1 << 20
 _LOG_ATTEMPTS = 50
+_CHECKED_BYTES = 16 << 20
+"""A purge reads segments of up to so many bytes for a new checksum; a longer one is read whole at its next change by hand."""
 _LEADING_ID = re.compile(rb'(?:\xef\xbb\xbf)?\s*\{\s*"id"\s*:\s*"([^"\\]+)"')
 _ID_MEMBER = b'"id"'
 
@@ -298,7 +300,7 @@ def _as_blanked(directory: Directory, segment: Segment, rows: Iterable[Row], bla
     died = sum(row.length for row in rows if row.segment == segment.number and row.timestamp is not None)
     return segment._replace(
         modified_ns=path.stat().st_mtime_ns,
-        crc=None,
+        crc=crc_of(path, segment.size) if segment.size <= _CHECKED_BYTES else None,
         dead_bytes=segment.dead_bytes + died,
         blank_bytes=segment.blank_bytes + blank_bytes,
         updated=None,

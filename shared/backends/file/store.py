@@ -13,7 +13,7 @@ from typing import TypeVar
 from pydantic_core import from_json
 
 from shared.backends.file import lines
-from shared.backends.file.aggregation import aggregate
+from shared.backends.file.aggregation import Answer, aggregate
 from shared.backends.file.cache import RecordCache
 from shared.backends.file.catchup import catch_up, ensure_index, rebuild
 from shared.backends.file.directory import SEGMENT_SUFFIX, Directory
@@ -104,8 +104,14 @@ class Store:
         if answer.summaries:
             with self.directory.lock.hold(patience=0) as held:
                 if held:
-                    self._if_possible(lambda: self.index().keep_summaries(answer.shape, answer.summaries))
+                    self._keep(answer)
         return answer.groups
+
+    def _keep(self, answer: Answer) -> None:
+        try:
+            self.index().keep_summaries(answer.shape, answer.summaries)
+        except sqlite3.DatabaseError as error:
+            logger.warning("summaries are not kept", extra={"cause": str(error)})
 
     def reading(self, model: type[Record], look: Callable[[Index], T]) -> T:
         """The answer of `look`, over an index that follows the segments of a model; again where rows and lines differ."""
@@ -261,23 +267,19 @@ class Store:
         if not follows:
             with self.directory.lock.hold(patience=0) as held:
                 if held:
-                    self._if_possible(lambda: self._catch_up(index, model))
+                    self._catch_up_if_possible(index, model)
 
-    @staticmethod
-    def _if_possible(work: Callable[[], None]) -> None:
+    def _catch_up_if_possible(self, index: Index, model: type[Record]) -> None:
         """What is acknowledged is in the index already: a disk that takes no changes keeps nobody from reading that."""
         try:
-            work()
+            if catch_up(self.directory, index, model):
+                self.forget_segments()
         except OSError as error:
-            logger.warning("reads go on without changing the index", extra={"cause": error.strerror, "errno": error.errno})
+            logger.warning("reads go on without catching up", extra={"cause": error.strerror, "errno": error.errno})
         except sqlite3.DatabaseError as error:
             if index_is_broken(error):
                 raise
-            logger.warning("reads go on without changing the index", extra={"cause": str(error)})
-
-    def _catch_up(self, index: Index, model: type[Record]) -> None:
-        if catch_up(self.directory, index, model):
-            self.forget_segments()
+            logger.warning("reads go on without catching up", extra={"cause": str(error)})
 
     def _follows(self, index: Index, model: str) -> bool:
         """Whether the index knows the segments in a model's folder, all of them and no others, as they are."""
