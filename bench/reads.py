@@ -1,7 +1,8 @@
 """Reads: lists, records by id, pages far down, statistics, and the memory that a million records take."""
 
 import http.client
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
 from statistics import median
@@ -99,25 +100,34 @@ async def page(context: Context) -> list[Result]:
 
 
 async def stats(context: Context) -> list[Result]:
-    """The whole of GET /stats: first after the start, then again, then again right after a write."""
+    """The whole of GET /stats: the first that ever is asked, the first of a later process, again, and right after a write."""
     root = context.directory("mixed", mixture(context.records), MIXED_DAYS)
     await (await opened(root)).disconnect()
+    async with _service(root) as (service, _):
+        first = await seconds(service.get_stats)
+    async with _service(root) as (service, backend):
+        later = await seconds(service.get_stats)
+        again = await typical(service.get_stats, context.rounds)
+        after_writes = []
+        for stored in fresh(context.rounds, 4_000):
+            await backend.create(ImageGenerationTransaction, stored)
+            after_writes.append(await seconds(service.get_stats))
+    figures = {"again_ms": again * MS, "after_a_write_ms": median(after_writes) * MS}
+    return [
+        Result("statistics, warm, right after a write", context.records, figures, "1 s", median(after_writes) < 1),
+        Result("statistics, first of a process", context.records, {"ms": later * MS}, "1 s", later < 1),
+        Result("statistics, first after a rebuild", context.records, {"ms": first * MS}, "1 s", first < 1),
+    ]
+
+
+@asynccontextmanager
+async def _service(root: Path) -> AsyncIterator[tuple[DatabaseService, FileBackend]]:
     backend = FileBackend(root)
     settings = Settings(database_data_dir=root, privacy_salt="0123456789abcdef")
     service = DatabaseService(settings, backend, clock=lambda: datetime.fromisoformat(END))
     await service.initialize()
-    first = await seconds(service.get_stats)
-    again = await typical(service.get_stats, context.rounds)
-    after_writes = []
-    for stored in fresh(context.rounds, 4_000):
-        await backend.create(ImageGenerationTransaction, stored)
-        after_writes.append(await seconds(service.get_stats))
+    yield service, backend
     await service.close()
-    figures = {"first_ms": first * MS, "again_ms": again * MS, "after_a_write_ms": median(after_writes) * MS}
-    return [
-        Result("statistics, warm, right after a write", context.records, figures, "1 s", median(after_writes) < 1),
-        Result("statistics, first after the start", context.records, {"first_ms": first * MS}, "1 s", first < 1),
-    ]
 
 
 async def memory(context: Context) -> list[Result]:
