@@ -7,7 +7,7 @@ https://www.sqlite.org/pragma.html#pragma_synchronous.
 
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
@@ -23,6 +23,7 @@ from shared.models import Record
 from shared.query import Query, Stored, value_kind
 from shared.timestamps import to_ms
 
+_NUMBERS = (int, float)
 _CACHE, _LARGE_CACHE = -2_048, -65_536
 """Negative numbers are KiB: https://www.sqlite.org/pragma.html#pragma_cache_size."""
 _PROBE_ROWS = 1_000
@@ -82,34 +83,24 @@ def row_values(model: type[Record], row: Row, stored: Stored | None) -> tuple[An
     """A table row: the place of a line and, unless it is a tombstone, the record's fields."""
     if stored is None:
         return (*row, *_nothing(model))
-    record, buckets, durations = stored.record, stored.hidden.buckets, model.durations
-    filterable = [_typed(record.get(name), kind) for name, kind in _kinds(model)]
-    if not durations:
-        return (*row, *filterable)
-    numbers = [_number(record.get(name)) for name in durations]
-    return (*row, *filterable, *numbers, *(_number(buckets.get(name)) for name in durations))
+    field: Callable[[str], Any] = stored.record.get
+    values = [
+        value if type(value := field(name)) is kind and (kind is not int or -MAX_INTEGER <= value <= MAX_INTEGER) else None
+        for name, kind in _kinds(model)
+    ]
+    numbers: list[Any] = [*map(field, model.durations), *map(stored.hidden.buckets.get, model.durations)]
+    values += [value if type(value) in _NUMBERS and -MAX_INTEGER <= value <= MAX_INTEGER else None for value in numbers]
+    return (*row, *values)
 
 
 @lru_cache
-def _kinds(model: type[Record]) -> tuple[tuple[str, type], ...]:
+def _kinds(model: type[Record]) -> tuple[tuple[str, Any], ...]:
     return tuple((name, value_kind(model, name)) for name in model.filterable)
 
 
 @lru_cache
 def _nothing(model: type[Record]) -> tuple[None, ...]:
     return (None,) * len(columns_of(model))
-
-
-def _typed(value: Any, kind: type) -> Any:
-    if type(value) is not kind or (isinstance(value, int) and abs(value) > MAX_INTEGER):
-        return None
-    return value
-
-
-def _number(value: Any) -> float | None:
-    if isinstance(value, int | float) and not isinstance(value, bool) and -MAX_INTEGER <= value <= MAX_INTEGER:
-        return value
-    return None
 
 
 class Index:
