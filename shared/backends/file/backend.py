@@ -129,10 +129,14 @@ class FileBackend(Backend):
             count = await self._writing.submit_alone(lambda: unlink_days(store, query))
         if count < query.limit:
             count += await self._writing.submit(lambda group: group.delete_where(replace(query, limit=query.limit - count)))
-        more = count >= query.limit and await self.count(query) > 0
+        more = count >= query.limit and await self._has_any(query)
         if is_expiry(query) and not more and query.until is not None:
             await self._compact(query.model, day_of(query.until))
         return Deleted(count, more)
+
+    async def _has_any(self, query: Query) -> bool:
+        store = self._connected
+        return await self._read(lambda: store.reading(query.model, lambda index: bool(index.rows(replace(query, after=None), 1))))
 
     async def _compact(self, model: type[Record], day: str) -> None:
         store = self._connected
