@@ -9,7 +9,8 @@ import sqlite3
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from pydantic_core import from_json
 
@@ -118,13 +119,12 @@ class _Parts:
         ]
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """The groups of an aggregation, and what was computed for it that `Index.keep_summaries` may keep, under its shape."""
 
     groups: list[Group]
     shape: str = ""
-    summaries: Mapping[Segment, str] = field(default_factory=dict)
+    summaries: Mapping[Segment, str] = MappingProxyType({})
 
 
 def aggregate(index: Index, aggregation: Aggregation) -> Answer:

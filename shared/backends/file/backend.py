@@ -136,7 +136,9 @@ class FileBackend(Backend):
 
     async def _has_any(self, query: Query) -> bool:
         store = self._connected
-        return await self._read(lambda: store.reading(query.model, lambda index: bool(index.rows(replace(query, after=None), 1))))
+        return await self._read(
+            lambda: store.reading(query.model, lambda index: bool(index.rows(replace(query, after=None), 1)))
+        )
 
     async def _compact(self, model: type[Record], day: str) -> None:
         store = self._connected

@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from shared.backends.base import Outcome
 from shared.backends.file import lines
@@ -26,8 +27,7 @@ SEGMENTS_AT_ONCE = 64
 Opened = Callable[[type[Record], str], int]
 
 
-@dataclass(slots=True)
-class _Current:
+class _Current(NamedTuple):
     """The winning line of an id: in the index, or pending in this group with its record (None for a tombstone)."""
 
     version: int
@@ -39,8 +39,7 @@ class _Current:
     pending: Stored | None = None
 
 
-@dataclass(slots=True)
-class _Line:
+class _Line(NamedTuple):
     """A line to be appended, and the line it makes dead. `updated` is in ms."""
 
     id: str

@@ -6,8 +6,7 @@ A tombstone: `{"id": ..., "_": {"version": 2}}`. A line without `_` was added by
 
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic_core import ValidationError, from_json
 
@@ -27,8 +26,7 @@ class UnreadableLineError(ValueError):
     """A line is neither a record of its model nor a tombstone; the message says why, without its content."""
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(NamedTuple):
     """What a line says: version `version` of the record `id` is this record, or, where `record` is None, deleted."""
 
     id: str
