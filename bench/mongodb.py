@@ -4,18 +4,18 @@ Both write the same documents into collections with the same indexes, under the 
 of them. FerretDB's lists read the whole collection, so what a round adds is removed after it.
 """
 
-import json
 import os
 from collections.abc import Sequence
 from typing import Any
 
+from pydantic_core import from_json
 from pymongo import AsyncMongoClient
 from pymongo.asynchronous.collection import AsyncCollection
 
 from bench.versus import MODEL, PAGE, Contender, Measured, Ours, alternate
 from shared.backends.mongodb.access import read_access
 from shared.backends.mongodb.backend import MongoBackend
-from shared.backends.mongodb.documents import collection_name, write_document
+from shared.backends.mongodb.documents import READ, collection_name, write_document
 from shared.config import Settings
 from shared.query import Query, Stored
 from tests.servers.ferretdb import running
@@ -38,13 +38,13 @@ class Bare:
         await self._collection.insert_many([write_document(MODEL, stored) for stored in records], ordered=False)
 
     async def find(self, records: Sequence[Stored]) -> None:
-        row = await self._collection.find_one({"_id": records[0].id})
+        row = await self._collection.find_one({"_id": records[0].id}, READ)
         assert row is not None
-        assert json.loads(row["logogen"]["record"])["id"] == records[0].id
+        assert from_json(row["logogen"]["record"])["id"] == records[0].id
 
     async def newest(self, _: Sequence[Stored]) -> None:
-        rows = await self._collection.find({}, sort=_NEWEST, limit=PAGE + 1, batch_size=PAGE + 1).to_list()
-        assert len([json.loads(row["logogen"]["record"]) for row in rows[:PAGE]]) == PAGE
+        rows = await self._collection.find({}, READ, sort=_NEWEST, limit=PAGE + 1, batch_size=PAGE + 1).to_list()
+        assert len([from_json(row["logogen"]["record"]) for row in rows[:PAGE]]) == PAGE
 
 
 async def measure(rounds: int) -> Measured:

@@ -8,6 +8,8 @@ from typing import Any
 
 import psycopg
 from psycopg import AsyncConnection
+from psycopg.types.json import set_json_loads
+from pydantic_core import from_json
 
 from bench.versus import MODEL, Contender, Measured, Ours, alternate
 from shared import jsontext
@@ -78,6 +80,7 @@ async def measure(rounds: int) -> Measured:
         await backend.connect()
         server.execute("CREATE SCHEMA bare; CREATE TABLE bare.transactions (LIKE logogen.transactions INCLUDING ALL)")
         async with await psycopg.AsyncConnection.connect(server.conninfo(), autocommit=True) as connection:
+            set_json_loads(from_json, connection)
             contenders: dict[str, Contender] = {"bare": Bare(connection), "ours": Ours(backend)}
             measured = await alternate(contenders, rounds)
         await backend.disconnect()

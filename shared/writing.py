@@ -230,14 +230,18 @@ def _unsettled() -> DeadlineError:
 
 
 async def _all(calls: Iterable[Coroutine[Any, Any, None]]) -> None:
-    """Run calls at the same time; when one fails, none goes on."""
+    """Run calls at the same time; when one fails, none goes on, and its error is raised as it is."""
     pending = list(calls)
     if len(pending) == 1:
         await pending[0]
     elif pending:
-        async with asyncio.TaskGroup() as group:
-            for call in pending:
-                group.create_task(call)
+        try:
+            async with asyncio.TaskGroup() as group:
+                for call in pending:
+                    group.create_task(call)
+        except BaseExceptionGroup as failed:
+            first = failed.exceptions[0]
+            raise first from first.__cause__
 
 
 async def _within(seconds: float, call: Coroutine[Any, Any, None]) -> None:

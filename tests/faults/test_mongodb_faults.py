@@ -256,6 +256,27 @@ async def test_starting_while_the_server_is_away(server: FerretDB) -> None:
         await backend.disconnect()
 
 
+async def test_one_deadline_is_not_another_s(server: FerretDB) -> None:
+    """Who comes first to a collection, and has no time to wait for its indexes, does not end the wait of those behind."""
+
+    async def count(seconds: float) -> int:
+        set_deadline(seconds)
+        return await backend.count(Query(SystemEventLog))
+
+    async with TcpProxy("127.0.0.1", server.port) as proxy:
+        text = f"mongodb://127.0.0.1:{proxy.port}/?serverSelectionTimeoutMS=9000&maxPoolSize=1"
+        access = read_access(Settings(database_type="mongodb", database_connection_string=text))
+        backend = MongoBackend(access, f"faults-{uuid.uuid4().hex[:12]}")
+        await backend.connect()
+        proxy.pause()
+        hurried, patient = asyncio.create_task(count(0.3)), asyncio.create_task(count(20))
+        with pytest.raises(DeadlineError):
+            await hurried
+        proxy.resume()
+        assert await patient == 0
+        await backend.disconnect()
+
+
 async def test_a_server_that_hangs(line: Line) -> None:
     """The request ends in time; once answers come again, so do ours."""
     line.proxy.pause()
@@ -290,14 +311,17 @@ async def test_a_password_that_is_wrong(tmp_path: Path) -> None:
     with ferretdb.running(USER, PASSWORD) as locked:
         wrong = f"mongodb://{USER}:{PASSWORD}x@{locked.address}/?maxPoolSize=1"
         async with _serving(wrong, tmp_path) as client:
-            answer = await client.post("/api/events", json=_event("one"))
-            assert answer.status == 503
+            alone = await client.post("/api/events", json=_event("one"))
+            assert (alone.status, "retry-after" in alone.headers) == (503, True)
+            answer = await client.post("/api/events", json={**_event("two"), "sessionId": "visit-1"})
+            assert (answer.status, "retry-after" in answer.headers) == (503, True)
             assert PASSWORD not in answer.text
             health = await client.get("/api/health")
             assert health.status == 503
             assert PASSWORD not in health.text
     log = (tmp_path / "serve.log").read_text()
-    assert "DATABASE_CONNECTION_STRING: the database does not know this user" in log
+    assert log.count("DATABASE_CONNECTION_STRING: the database does not know this user") >= 3
+    assert "ERROR shared.api.endpoint: bug" not in log
     assert PASSWORD not in log
 
 

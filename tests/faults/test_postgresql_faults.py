@@ -5,12 +5,18 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import psycopg
 import pytest
 
+from shared.backends.postgresql import queries
 from shared.backends.postgresql.access import Access
 from shared.backends.postgresql.backend import PostgresBackend
+from shared.backends.postgresql.calls import Answer, Caller
+from shared.backends.postgresql.pool import Connection
+from shared.backends.postgresql.removal import remove
+from shared.backends.postgresql.tables import TABLES
 from shared.errors import DeadlineError, NotFoundError, PreconditionFailedError, TransientError, UnavailableError
 from shared.models import SystemEventLog
 from shared.query import Query, Stored
@@ -26,6 +32,8 @@ from tests.support.records import make
 from tests.support.serve import Serve
 
 COPY_DONE = b"c\x00\x00\x00\x04"
+T = TypeVar("T")
+
 READY = b"Z\x00\x00\x00\x05I"
 
 
@@ -146,6 +154,34 @@ async def test_a_purge_whose_answer_is_lost(line: Line) -> None:
     line.lose(b"COMMIT")
     assert await line.backend.purge(SystemEventLog, [*ids(given[:3]), "never-there"]) == 3
     assert (line.proxy.lost, await line.stored()) == (1, ids(given[3:]))
+
+
+class Interrupted(Caller):
+    """Does work twice: the first time the server undoes it, and a record changes before the second."""
+
+    def __init__(self, line: Line, changed: Stored) -> None:
+        self._line, self._changed = line, changed
+
+    async def call(self, work: Callable[[Connection], Awaitable[T]]) -> Answer[T]:
+        async def undone(connection: Connection) -> None:
+            async with connection.transaction(force_rollback=True):
+                await work(connection)
+
+        await self._line.backend._caller.call(undone)
+        await self._line.direct.update(SystemEventLog, self._changed, self._changed.etag)
+        return Answer((await self._line.backend._caller.call(work)).value, lost=True)
+
+
+async def test_a_record_that_changes_between_two_attempts(line: Line) -> None:
+    """A bounded removal leaves it and says that there is more; a purge removes it, whatever its version."""
+    given = await add_all(line.direct, SystemEventLog, make.many(SystemEventLog, 3))
+    table = TABLES[SystemEventLog]
+    choice = queries.removal(Query(SystemEventLog, limit=10))
+    deleted = await remove(Interrupted(line, given[1]), table, choice, 10)
+    assert (deleted.more, await line.stored()) == (True, [given[1].id])
+    left = await fetch(line.direct, SystemEventLog, given[1].id)
+    purged = await remove(Interrupted(line, left), table, queries.removal_of_ids(table, [left.id]))
+    assert (purged.count, await line.stored()) == (1, [])
 
 
 async def test_a_read_whose_answer_is_lost(line: Line) -> None:

@@ -3,12 +3,17 @@
 import asyncio
 import json
 import logging
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from pymongo.errors import OperationFailure
 
 from shared.backends.mongodb.backend import MongoBackend
-from shared.errors import UnavailableError
+from shared.backends.mongodb.client import Connection
+from shared.backends.mongodb.documents import Document
+from shared.backends.mongodb.indexes import EXPIRY, drop_expiry
+from shared.errors import ServiceError, UnavailableError
 from shared.models import ALL_MODELS, LOG_MODELS, ApiRequestLog, ImageGenerationTransaction, Record, SystemEventLog
 from shared.query import Aggregation, Query
 from tests.contract.reference import aggregate, in_order
@@ -117,9 +122,47 @@ async def test_a_server_without_expiry(bench: Bench, caplog: pytest.LogCaptureFi
     for _ in range(2):
         for model in ALL_MODELS:
             await backend.count(Query(model))
-    said = [record for record in caplog.records if "no TTL indexes" in record.message]
-    assert {record.collection for record in said} == {model.route for model in LOG_MODELS}  # type: ignore[attr-defined]
+    said = [record for record in caplog.records if "no TTL index" in record.message]
+    assert {(record.collection, record.code) for record in said} == {(model.route, 238) for model in LOG_MODELS}  # type: ignore[attr-defined]
     assert len(said) == len(LOG_MODELS)
+
+
+async def test_an_expiry_that_another_instance_has_dropped(bench: Bench) -> None:
+    """An index that is gone already is as good as dropped."""
+    await (await bench.open()).count(Query(SystemEventLog))
+    with pytest.raises(OperationFailure) as caught:
+        await bench.database.events.drop_index(EXPIRY)
+    assert caught.value.code == 27
+    await drop_expiry(bench.database.events)
+
+
+async def test_a_server_without_figures(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that does not know `collStats` tells counts, and no bytes."""
+    backend = await bench.open()
+    await add(backend, SystemEventLog, make(SystemEventLog))
+    command = Connection.command
+
+    async def misspelt(self: Connection, name: str, value: Any = 1) -> Document:
+        return await command(self, f"{name}x", value)
+
+    monkeypatch.setattr(Connection, "command", misspelt)
+    figures = (await backend.get_stats()).models["SystemEventLog"]
+    assert (figures.count, figures.size_bytes) == (1, None)
+
+
+async def test_a_document_that_the_server_refuses(bench: Bench) -> None:
+    """The others of its batch are stored and told so, those that were there before too; alone it is our bug."""
+    backend = await bench.open()
+    there = await add(backend, SystemEventLog, make(SystemEventLog))
+    refused = make(SystemEventLog)
+    refused = replace(refused, hidden=replace(refused.hidden, buckets={"$n": 1}))
+    given = make.many(SystemEventLog, 2)
+    outcomes = await backend.create_many(SystemEventLog, [given[0], refused, there, given[1]])
+    assert [outcome.existed for outcome in outcomes] == [False, False, True, False]
+    assert [type(outcome.error) for outcome in outcomes] == [type(None), UnavailableError, type(None), type(None)]
+    assert await backend.count(Query(SystemEventLog)) == 3
+    with pytest.raises(ServiceError):
+        await backend.create(SystemEventLog, refused)
 
 
 async def test_a_server_that_does_not_group(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:

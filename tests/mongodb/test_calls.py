@@ -80,6 +80,20 @@ async def test_throttling_waits_as_told(caller: Caller) -> None:
     assert time.monotonic() - started >= 0.12
 
 
+async def test_throttling_without_a_time(caller: Caller) -> None:
+    """A server that says to wait no time is not called as fast as can be."""
+    started = time.monotonic()
+    await caller.call(failing(*[OperationFailure(SECRET, 16_500, {"errmsg": "Error=16500, RetryAfterMs=0"})] * 4))
+    assert time.monotonic() - started >= 0.08
+
+
+async def test_what_a_document_says_is_no_time_to_wait(caller: Caller) -> None:
+    """The time comes from the server's words alone, not from the record that they are about."""
+    failed = {"index": 0, "code": 16_500, "errmsg": "RetryAfterMs=5", "op": {"message": "RetryAfterMs=9000000"}}
+    error = BulkWriteError({"writeErrors": [{"op": {"message": "RetryAfterMs=9000000"}, **failed}]})
+    assert (await caller.call(failing(error))).value == 2
+
+
 async def test_throttling_past_the_deadline(caller: Caller) -> None:
     """It is told with the time to wait, before the deadline has passed."""
     set_deadline(0.5)
@@ -106,6 +120,31 @@ async def test_access_errors_name_the_setting(caller: Caller, code: int) -> None
 
 
 @pytest.mark.parametrize(
+    ("code", "told"), [(14_031, {}), (8_000, {"errmsg": "you are over your space quota, using 512 MB of 512 MB"})]
+)
+async def test_a_server_that_is_full(caller: Caller, code: int, told: dict[str, str]) -> None:
+    """It can't store now, which is told at once and is no matter of who asks."""
+    with pytest.raises(UnavailableError, match="can't store now"):
+        await caller.call(failing(OperationFailure(SECRET, code, told)))
+
+
+async def test_what_is_logged(caller: Caller, caplog: pytest.LogCaptureFixture) -> None:
+    """A refusal that nobody foresaw leaves its code, and a server that is away the kind of error; neither the driver's text."""
+    with pytest.raises(ServiceError):
+        await caller.call(failing(OperationFailure(SECRET, 9)))
+    with pytest.raises(ServiceError):
+        await caller.call(failing(PyMongoError(SECRET)))
+    with pytest.raises(UnavailableError):
+        await caller.call(failing(ServerSelectionTimeoutError(SECRET)))
+    await caller.call(failing(NetworkTimeout(SECRET)))
+    logged = [(record.levelname, getattr(record, "code", getattr(record, "error_type", None))) for record in caplog.records]
+    assert logged == [
+        ("ERROR", 9), ("ERROR", "PyMongoError"), ("WARNING", "ServerSelectionTimeoutError"), ("WARNING", "NetworkTimeout")
+    ]  # fmt: skip
+    assert SECRET not in caplog.text
+
+
+@pytest.mark.parametrize(
     ("error", "ours"),
     [
         (OperationFailure(SECRET, 238), UnsupportedError),
@@ -120,6 +159,7 @@ async def test_other_refusals(caller: Caller, error: PyMongoError | BSONError, o
     """What a retry can't help with is told at once, without the driver's text."""
     with pytest.raises(ours) as caught:
         await caller.call(failing(error))
+    assert isinstance(caught.value, ServiceError)
     assert SECRET not in str(caught.value)
 
 

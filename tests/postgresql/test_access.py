@@ -59,7 +59,7 @@ def test_parameters_of_the_driver() -> None:
     """Whatever else the string says reaches the driver, over our own defaults."""
     given = parameters(database_connection_string="postgresql://h/?connect_timeout=3&target_session_attrs=read-write")
     assert (given["connect_timeout"], given["target_session_attrs"]) == ("3", "read-write")
-    assert given["application_name"] == "logogen"
+    assert (given["application_name"], given["tcp_user_timeout"]) == ("logogen", "10000")
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "::1", "/var/run/postgresql"])
@@ -83,6 +83,36 @@ def test_the_string_s_own_tls_mode() -> None:
     assert parameters(database_connection_string="postgresql://db.example/?sslmode=require")["sslmode"] == "require"
     given = parameters(database_connection_string="postgresql://db.example/?sslrootcert=/ca.pem")
     assert (given["sslmode"], given["sslrootcert"]) == ("verify-full", "/ca.pem")
+
+
+@pytest.mark.parametrize(
+    ("text", "variable", "named"),
+    [
+        ("service=prod", None, "service"),
+        ("dbname=logos", "PGHOST", "PGHOST"),
+        ("dbname=logos", "PGHOSTADDR", "PGHOSTADDR"),
+        ("dbname=logos", "PGSERVICE", "PGSERVICE"),
+        ("host=localhost", "PGHOSTADDR", "PGHOSTADDR"),
+    ],
+)
+def test_a_host_that_is_named_elsewhere(text: str, variable: str | None, named: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody is taken for this machine, and so reached without TLS, whose host only the driver would find."""
+    if variable is not None:
+        monkeypatch.setenv(variable, "10.0.0.4")
+    with pytest.raises(ConfigurationError, match=f"DATABASE_CONNECTION_STRING leaves its host to {named}; must name it"):
+        parameters(database_connection_string=text)
+    assert parameters(database_connection_string=f"{text} sslmode=verify-full")["sslmode"] == "verify-full"
+    assert parameters(database_connection_string=f"{text} hostaddr=10.0.0.5")["sslmode"] == "verify-full"
+
+
+def test_one_of_several_hosts() -> None:
+    """The one that takes writes is looked for, unless the string says otherwise; a single host is taken as it is."""
+    assert parameters(database_host="a.example,b.example")["target_session_attrs"] == "primary"
+    text = "host=a.example,b.example"
+    assert parameters(database_connection_string=text)["target_session_attrs"] == "primary"
+    other = f"{text} target_session_attrs=any"
+    assert parameters(database_connection_string=other)["target_session_attrs"] == "any"
+    assert "target_session_attrs" not in parameters(database_host="a.example")
 
 
 @pytest.mark.parametrize(("mode", "tls"), [("disable", True), ("prefer", True), ("verify-full", False), ("require", False)])
@@ -113,8 +143,11 @@ def test_no_server_is_named() -> None:
     """One of the two variables must be set, and not both."""
     with pytest.raises(ConfigurationError, match=r"DATABASE_CONNECTION_STRING is not set.*DATABASE_HOST"):
         parameters()
-    with pytest.raises(ConfigurationError, match="are both set"):
-        parameters(database_connection_string="postgresql://db.example", database_host="db.example")
+    others = {"database_host": "h", "database_port": 5432, "database_username": "anna", "database_password": PASSWORD}
+    for name, value in others.items():
+        with pytest.raises(ConfigurationError, match=f"{name.upper()} are both set") as caught:
+            parameters(database_connection_string="postgresql://db.example", **{name: value})
+        assert PASSWORD not in str(caught.value)
 
 
 @pytest.mark.parametrize("host", ["db.example logos", "postgresql://db.example", "a\tb"])

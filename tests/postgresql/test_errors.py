@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import sys
+import time
 from collections.abc import Iterator
 
 import psycopg
@@ -10,6 +11,7 @@ import pytest
 
 from shared.backends import create_backend
 from shared.backends.base import Outcome
+from shared.backends.postgresql import pool, writing
 from shared.backends.postgresql.access import Access
 from shared.backends.postgresql.backend import PostgresBackend
 from shared.config import Settings
@@ -201,11 +203,83 @@ async def test_disconnecting_waits_for_work(server: PostgresServer, database: st
     await backend.disconnect()
 
 
-async def test_errors_that_nobody_foresaw(backend: PostgresBackend) -> None:
-    """A statement that the server does not understand is our bug, and says nothing of it to a client."""
+async def test_errors_that_nobody_foresaw(backend: PostgresBackend, caplog: pytest.LogCaptureFixture) -> None:
+    """A statement that the server does not understand is our bug: the log has its code, a client is told nothing of it."""
     with pytest.raises(ServiceError) as caught:
         await backend._caller.call(lambda connection: connection.execute("SELEC 1"))
     assert (caught.value.status, "SELEC" in caught.value.message) == (500, False)
+    [record] = [record for record in caplog.records if record.message == "the database refused a call"]
+    assert record.sqlstate == "42601"  # type: ignore[attr-defined]
+    assert "SELEC" not in caplog.text
+
+
+REFUSING = """
+CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql
+    AS 'BEGIN RAISE EXCEPTION $x$refused$x$ USING ERRCODE = $x${code}$x$; END';
+CREATE TRIGGER refusing BEFORE INSERT ON logogen.events FOR EACH ROW WHEN (NEW.id = 'refused') EXECUTE FUNCTION refuse();
+"""
+
+
+async def test_a_refusal_after_others_were_stored(
+    server: PostgresServer, database: str, backend: PostgresBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is stored of a batch is told, and what came after it may be sent again."""
+    server.execute(REFUSING.format(code="P0001"), database)
+    monkeypatch.setattr(writing, "MAX_COPIED", 2)
+    given = [*make.many(SystemEventLog, 3), make(SystemEventLog, id="refused"), *make.many(SystemEventLog, 2)]
+    outcomes = await backend.create_many(SystemEventLog, given)
+    assert [type(outcome.error) for outcome in outcomes] == [type(None)] * 2 + [UnavailableError] * 4
+    assert await backend.count(Query(SystemEventLog)) == 2
+    with pytest.raises(ServiceError):
+        await backend.create_many(SystemEventLog, given[3:])
+
+
+@pytest.mark.parametrize("code", ["08006", "08P01", "58000"])
+async def test_what_a_pooler_says_of_its_server(
+    server: PostgresServer, database: str, backend: PostgresBackend, code: str
+) -> None:
+    """A server that a pooler can't reach is away, and no bug of ours."""
+    server.execute(REFUSING.format(code=code), database)
+    with pytest.raises(UnavailableError):
+        await backend.create(SystemEventLog, make(SystemEventLog, id="refused"))
+
+
+async def test_a_login_that_works_and_a_session_that_does_not(server: PostgresServer, database: str) -> None:
+    """Whoever waits for the connection is told at once, and not when the deadline has passed."""
+    unsettable = PostgresBackend(Access(server.conninfo(database), "TEST", database), statement_seconds=1e12)
+    set_deadline(10)
+    started = time.monotonic()
+    with pytest.raises(ServiceError):
+        await unsettable.connect()
+    assert time.monotonic() - started < 5
+
+
+async def test_one_connection_in_use_and_no_more_to_be_had(
+    server: PostgresServer, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who waits for it is told that there are no more long before the deadline."""
+    monkeypatch.setattr(pool, "_PATIENCE_SECONDS", 0.1)
+    server.execute("CREATE ROLE lonely LOGIN CONNECTION LIMIT 1")
+    server.execute(f"GRANT CREATE ON DATABASE {database} TO lonely")
+    try:
+        backend = backend_of(server.conninfo(database, "lonely"))
+        await backend.connect()
+        with psycopg.connect(server.conninfo(database)) as other:
+            other.execute("LOCK TABLE logogen.events IN SHARE MODE")
+            hanging = asyncio.create_task(backend.create(SystemEventLog, make(SystemEventLog)))
+            await asyncio.sleep(0)
+            set_deadline(20)
+            started = time.monotonic()
+            with pytest.raises(ThrottledError):
+                await backend.health()
+            assert time.monotonic() - started < 10
+            other.rollback()
+        assert not (await hanging).existed
+        await backend.health()
+        await backend.disconnect()
+    finally:
+        server.execute("DROP OWNED BY lonely CASCADE", database)
+        server.execute("DROP ROLE lonely")
 
 
 def test_a_missing_driver(monkeypatch: pytest.MonkeyPatch) -> None:

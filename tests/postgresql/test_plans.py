@@ -1,5 +1,6 @@
 """How the server answers each query of the API on 100,000 rows: by an index, never by reading the table."""
 
+import re
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
@@ -39,6 +40,9 @@ FILTERS: dict[str, Value] = {
 }
 SESSIONS: dict[str, tuple[Value, ...]] = {"sessionId": tuple(f"visit-{n}" for n in range(100))}
 
+COUNTED = ("figures",)
+"""Rows are counted up to a bound (`MOST_COUNTED`), for which the table may be read; a larger one is not read any further."""
+
 Call = Callable[[PostgresBackend], Awaitable[object]]
 
 
@@ -69,6 +73,7 @@ CALLS: dict[str, Call] = {
         Query(MODEL, until="2024-01-02T00:00:00.000Z", descending=False, limit=500)
     ),
     "erasure of a session": lambda backend: backend.delete_where(Query(MODEL, {"sessionId": ("visit-99",)}, limit=500)),
+    "figures": PostgresBackend.get_stats,
     "purge": lambda backend: backend.purge(MODEL, [f"r-{n:06}" for n in range(2_000, 3_000)]),
     **{
         f"newest by {name}": lambda backend, name=name, value=value: backend.find(Query(MODEL, {name: (value,)}))  # type: ignore[misc]
@@ -112,6 +117,7 @@ async def test_an_index_answers(filled: str, call: str, monkeypatch: pytest.Monk
     with psycopg.connect(filled, cursor_factory=psycopg.RawCursor) as connection:
         for query, params in sent:
             plan = "\n".join(row[0] for row in connection.execute("EXPLAIN " + query, params).fetchall())
-            assert "Seq Scan" not in plan, plan
+            allowed = 1 if call in COUNTED and re.search(r"Limit .*\n *-> +Seq Scan on requests", plan) else 0
+            assert plan.count("Seq Scan") == allowed, plan
             assert "Index" in plan, plan
         connection.rollback()

@@ -3,8 +3,7 @@
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,8 +18,9 @@ from shared.backends.cosmosdb.client import Connection
 from shared.backends.cosmosdb.documents import Item, ItemFormat
 from shared.backends.cosmosdb.reading import KEYS_ONLY, Reader
 from shared.backends.cosmosdb.writing import Writer
+from shared.backends.in_hand import InHand
 from shared.config import Settings
-from shared.errors import NotFoundError, PreconditionFailedError, UnavailableError
+from shared.errors import NotFoundError, PreconditionFailedError
 from shared.models import ALL_MODELS, Record, State
 from shared.query import Aggregation, Group, Page, Query, Stored
 
@@ -57,51 +57,35 @@ class CosmosBackend(Backend):
         self._reader = Reader(self._connection)
         self._writer = Writer(self._connection, self._reader, self._items, clock)
         self._connecting = asyncio.Lock()
-        self._connected = False
-        self._in_hand = 0
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self._in_hand = InHand()
 
     async def connect(self) -> None:
         async with self._connecting:
-            if not self._connected:
+            if not self._in_hand.is_open:
                 await self._connection.open()
-                self._connected = True
+                self._in_hand.open()
 
     async def disconnect(self) -> None:
         async with self._connecting:
-            if self._connected:
-                self._connected = False
-                await self._idle.wait()
-                await self._connection.close()
-
-    @asynccontextmanager
-    async def _use(self) -> AsyncIterator[None]:
-        """Work that a disconnect waits for."""
-        if not self._connected:
-            raise UnavailableError("The database is not connected.")
-        self._in_hand += 1
-        self._idle.clear()
-        try:
-            yield
-        finally:
-            self._in_hand -= 1
-            if not self._in_hand:
-                self._idle.set()
+            if self._in_hand.is_open:
+                try:
+                    await self._in_hand.close()
+                finally:
+                    await self._connection.close()
 
     async def create_many(self, model: type[Record], records: Sequence[Stored]) -> list[Outcome]:
-        async with self._use():
+        with self._in_hand:
             return await self._writer.create_many(model, records)
 
     async def put_raw(self, model: type[Record], records: Sequence[Stored]) -> list[Outcome]:
         return await self.create_many(model, records)
 
     async def find_by_id(self, model: type[Record], record_id: str) -> Stored | None:
-        async with self._use():
+        with self._in_hand:
             return await self._writer.find(model, record_id)
 
     async def update(self, model: type[Record], stored: Stored, etag: str) -> Stored:
-        async with self._use():
+        with self._in_hand:
             if _ETAG.fullmatch(etag) is None:
                 raise await self._refusal_of(model, stored.id)
             container = await self._connection.container(model)
@@ -126,7 +110,7 @@ class CosmosBackend(Backend):
         raise _changed(model) from refusal
 
     async def delete(self, model: type[Record], record_id: str, etag: str | None = None) -> None:
-        async with self._use():
+        with self._in_hand:
             if etag is not None and _ETAG.fullmatch(etag) is None:
                 raise await self._refusal_of(model, record_id)
             container = await self._connection.container(model)
@@ -145,21 +129,21 @@ class CosmosBackend(Backend):
         return _not_found(model) if found is None else _changed(model)
 
     async def find(self, query: Query) -> Page:
-        async with self._use():
+        with self._in_hand:
             return Page([], more=False) if queries.asks_nothing(query) else await self._reader.page(query)
 
     async def count(self, query: Query) -> int:
-        async with self._use():
+        with self._in_hand:
             if queries.asks_nothing(query):
                 return 0
             return sum(await self._reader.first(query.model, queries.count_statement(query)))
 
     async def aggregate(self, aggregation: Aggregation) -> list[Group]:
-        async with self._use():
+        with self._in_hand:
             return await aggregate(self._reader, aggregation, self._items.buckets, self._clock())
 
     async def delete_where(self, query: Query) -> Deleted:
-        async with self._use():
+        with self._in_hand:
             if queries.asks_nothing(query):
                 return Deleted(0, more=False)
             rows, more = await self._reader.rows(query, KEYS_ONLY)
@@ -168,11 +152,11 @@ class CosmosBackend(Backend):
             return Deleted(count, more or len(rows) > query.limit or count < len(etags))
 
     async def purge(self, model: type[Record], record_ids: Sequence[str]) -> int:
-        async with self._use():
+        with self._in_hand:
             return await self._writer.delete_many(model, record_ids)
 
     async def get_stats(self) -> BackendStats:
-        async with self._use():
+        with self._in_hand:
             figures = await asyncio.gather(*(self._model_stats(model) for model in ALL_MODELS))
             models = {model.__name__: stats for model, stats in zip(ALL_MODELS, figures, strict=True)}
             storage = {"bytes": sum(stats.size_bytes or 0 for stats in figures), "buckets": self._items.buckets}
@@ -202,7 +186,7 @@ class CosmosBackend(Backend):
         )
 
     async def health(self) -> None:
-        async with self._use():
+        with self._in_hand:
             await self._writer.find(State, "health")
 
 

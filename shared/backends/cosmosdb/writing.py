@@ -20,6 +20,7 @@ from shared.backends.cosmosdb.calls import Answer, RefusalError
 from shared.backends.cosmosdb.client import Connection
 from shared.backends.cosmosdb.documents import Item, ItemFormat, read_item
 from shared.backends.cosmosdb.reading import WHOLE, Reader
+from shared.backends.repeats import first_of_each_id, with_repeats
 from shared.errors import TransientError, UnavailableError
 from shared.models import Record
 from shared.query import Stored
@@ -59,22 +60,16 @@ class Writer:
     async def create_many(self, model: type[Record], records: Sequence[Stored]) -> list[Outcome]:
         """An outcome for each record in the order given; an id twice finds the first."""
         outcomes: dict[int, Outcome] = {}
-        first: dict[str, int] = {}
         entries: list[_Entry] = []
         now = self._clock()
-        for position, stored in enumerate(records):
-            if first.setdefault(stored.id, position) == position:
-                item = self._items.write(model, stored, now)
-                size = len(json.dumps(item, ensure_ascii=False).encode()) + _OVERHEAD_BYTES
-                entries.append(_Entry(position, replace(stored, record=json.loads(item["logogen"]["record"])), item, size))
+        for position, stored in first_of_each_id(records):
+            item = self._items.write(model, stored, now)
+            size = len(json.dumps(item, ensure_ascii=False).encode()) + _OVERHEAD_BYTES
+            entries.append(_Entry(position, replace(stored, record=json.loads(item["logogen"]["record"])), item, size))
         container = await self._connection.container(model) if entries else None
         if container is not None:
             await asyncio.gather(*(self._create(model, container, batch, outcomes) for batch in _batches(entries)))
-        for position, stored in enumerate(records):
-            if position not in outcomes:
-                outcome = outcomes[first[stored.id]]
-                outcomes[position] = outcome if outcome.error is not None else replace(outcome, existed=True)
-        return [outcomes[position] for position in range(len(records))]
+        return with_repeats(records, outcomes)
 
     async def _create(
         self, model: type[Record], container: ContainerProxy, batch: list[_Entry], outcomes: dict[int, Outcome]

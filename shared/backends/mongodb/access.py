@@ -52,7 +52,7 @@ def read_access(settings: Settings) -> Access:
         for name in ("database_host", "database_port", "database_username", "database_password", "database_tls"):
             if getattr(settings, name) is not None:
                 raise ConfigurationError(f"{_CONNECTION_STRING} and {name.upper()} are both set; must be one of them")
-        return _by_connection_string(text, settings.database_pool_size)
+        return _by_connection_string(text, settings)
     if host is not None:
         return _by_host(settings, host)
     raise ConfigurationError(f"{_CONNECTION_STRING} is not set; must be {_FORM}, or DATABASE_HOST must be set")
@@ -66,16 +66,21 @@ def _by_host(settings: Settings, host: str) -> Access:
     if (user is None) != (password is None):
         missing = "DATABASE_USERNAME" if user is None else "DATABASE_PASSWORD"
         raise ConfigurationError(f"{missing} is not set; must be, or neither DATABASE_USERNAME nor DATABASE_PASSWORD")
-    tls = host.lower() not in _LOCAL_HOSTS if settings.database_tls is None else settings.database_tls
+    tls = not _is_local(host) if settings.database_tls is None else settings.database_tls
     shown = f"[{host}]" if ":" in host else host
     address = f"mongodb://{shown}:{settings.database_port or _DEFAULT_PORT}/"
     named: dict[str, Any] = {"tls": tls}
     if user is not None:
         named |= {"username": user, "password": password}
-    return Access(address, "DATABASE_USERNAME and DATABASE_PASSWORD", _options(named, settings.database_pool_size))
+    return Access(address, "DATABASE_USERNAME and DATABASE_PASSWORD", _options(named, settings))
 
 
-def _by_connection_string(text: str, pool_size: int) -> Access:
+def _is_local(host: str) -> bool:
+    """Whether it is this machine, by a name, an address or the path of a socket."""
+    return host.lower() in _LOCAL_HOSTS or host.startswith("/")
+
+
+def _by_connection_string(text: str, settings: Settings) -> Access:
     if not text.startswith(_SCHEMES):
         raise ConfigurationError(f"{_CONNECTION_STRING} is no connection string of MongoDB; must be {_FORM}")
     named = _named_options(text)
@@ -83,17 +88,19 @@ def _by_connection_string(text: str, pool_size: int) -> Access:
         value = named.get(name.lower(), allowed[0])
         if value.lower() not in allowed:
             raise ConfigurationError(f"{_CONNECTION_STRING} has {name}={value}; must be {' or '.join(allowed)}, or absent")
+    hosts: list[str] = []
     try:
-        if text.startswith(_SCHEMES[0]):  # the other form would ask a name server
-            uri_parser.parse_uri(text, validate=True, warn=False)
+        if text.startswith(_SCHEMES[0]):  # the other form would ask a name server, and has TLS by itself
+            hosts = [host for host, _ in uri_parser.parse_uri(text, validate=True, warn=False)["nodelist"]]
         else:
             uri_parser.split_options(text.partition("?")[2] or "tls=true", warn=False)
-    except (PyMongoError, ValueError, TypeError) as error:
+    except (PyMongoError, ValueError, TypeError, OSError):
         raise ConfigurationError(
             f"{_CONNECTION_STRING} has a host, a user or an option that is malformed (a password's @ : / % are written as %40"
             f" %3A %2F %25); must be {_FORM}"
-        ) from error
-    defaults = {name: value for name, value in _options({}, pool_size).items() if name.lower() not in named}
+        ) from None
+    tls = {"tls": True} if "ssl" not in named and not all(map(_is_local, hosts)) else {}
+    defaults = {name: value for name, value in _options(tls, settings).items() if name.lower() not in named}
     if "maxpoolsize" in named:
         defaults["maxPoolSize"] = int(named["maxpoolsize"])
         if not defaults["maxPoolSize"]:
@@ -111,15 +118,15 @@ _ALWAYS: Options = {"retryWrites": False, "retryReads": False, "w": "majority", 
 """A call that failed is sent again by us, who know what it means when the first one was done after all."""
 
 
-def _options(named: Options, pool_size: int) -> Options:
-    """Options where nobody says otherwise. A server that is away is told within seconds."""
+def _options(named: Options, settings: Settings) -> Options:
+    """Options where nobody says otherwise. A server that is away is told within seconds; an answer takes a request's time."""
     return {
-        "maxPoolSize": pool_size,
+        "maxPoolSize": settings.database_pool_size,
         "readConcernLevel": "majority",
         "readPreference": "primary",
         "serverSelectionTimeoutMS": 3 * _MILLISECONDS,
         "connectTimeoutMS": 3 * _MILLISECONDS,
-        "socketTimeoutMS": 20 * _MILLISECONDS,
+        "socketTimeoutMS": round(settings.request_deadline_seconds * _MILLISECONDS),
         "waitQueueTimeoutMS": 10 * _MILLISECONDS,
         "appname": "logogen",
         **named,

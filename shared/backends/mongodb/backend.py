@@ -2,22 +2,24 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 from pymongo.asynchronous.collection import AsyncCollection
 
 from shared.backends.base import Backend, BackendStats, Deleted, ModelStats, Outcome
+from shared.backends.in_hand import InHand
 from shared.backends.mongodb import queries
 from shared.backends.mongodb.access import Access, read_access
 from shared.backends.mongodb.aggregation import Aggregator
+from shared.backends.mongodb.calls import UnsupportedError
 from shared.backends.mongodb.client import Connection
 from shared.backends.mongodb.documents import ETAG, OWN, READ, Document, collection_name, read_document, write_document
 from shared.backends.mongodb.writing import Writer, readable
 from shared.config import Settings
-from shared.errors import NotFoundError, PreconditionFailedError, UnavailableError
+from shared.errors import NotFoundError, PreconditionFailedError
 from shared.models import ALL_MODELS, Record
 from shared.query import Aggregation, Group, Page, Query, Stored
 
@@ -44,47 +46,31 @@ class MongoBackend(Backend):
         self._writer = Writer(self._connection)
         self._aggregator = Aggregator(self._connection)
         self._connecting = asyncio.Lock()
-        self._connected = False
-        self._in_hand = 0
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self._in_hand = InHand()
 
     async def connect(self) -> None:
         async with self._connecting:
-            if not self._connected:
+            if not self._in_hand.is_open:
                 self._connection.open()
-                self._connected = True
+                self._in_hand.open()
 
     async def disconnect(self) -> None:
         async with self._connecting:
-            if self._connected:
-                self._connected = False
-                await self._idle.wait()
-                await self._connection.close()
-
-    @asynccontextmanager
-    async def _use(self) -> AsyncIterator[None]:
-        """Work that a disconnect waits for."""
-        if not self._connected:
-            raise UnavailableError("The database is not connected.")
-        self._in_hand += 1
-        self._idle.clear()
-        try:
-            yield
-        finally:
-            self._in_hand -= 1
-            if not self._in_hand:
-                self._idle.set()
+            if self._in_hand.is_open:
+                try:
+                    await self._in_hand.close()
+                finally:
+                    await self._connection.close()
 
     async def create_many(self, model: type[Record], records: Sequence[Stored]) -> list[Outcome]:
-        async with self._use():
+        with self._in_hand:
             return await self._writer.create_many(model, records)
 
     async def put_raw(self, model: type[Record], records: Sequence[Stored]) -> list[Outcome]:
         return await self.create_many(model, records)
 
     async def find_by_id(self, model: type[Record], record_id: str) -> Stored | None:
-        async with self._use():
+        with self._in_hand:
             return await self._find(model, record_id)
 
     async def _find(self, model: type[Record], record_id: str) -> Stored | None:
@@ -93,7 +79,7 @@ class MongoBackend(Backend):
         return None if document is None else readable(document)
 
     async def update(self, model: type[Record], stored: Stored, etag: str) -> Stored:
-        async with self._use():
+        with self._in_hand:
             collection = await self._connection.collection(model)
             document = write_document(model, stored)
             condition = {"_id": stored.id, ETAG: etag}
@@ -105,7 +91,7 @@ class MongoBackend(Backend):
             return replace(stored, etag=document[ETAG])
 
     async def delete(self, model: type[Record], record_id: str, etag: str | None = None) -> None:
-        async with self._use():
+        with self._in_hand:
             collection = await self._connection.collection(model)
             condition = {"_id": record_id} if etag is None else {"_id": record_id, ETAG: etag}
             answer = await self._connection.caller.call(lambda: collection.delete_one(condition))
@@ -115,7 +101,7 @@ class MongoBackend(Backend):
                     raise _refusal(model, found)
 
     async def find(self, query: Query) -> Page:
-        async with self._use():
+        with self._in_hand:
             if queries.asks_nothing(query):
                 return Page([], more=False)
             foreign = 0
@@ -146,18 +132,18 @@ class MongoBackend(Backend):
         return (await self._connection.caller.call(send)).value
 
     async def count(self, query: Query) -> int:
-        async with self._use():
+        with self._in_hand:
             if queries.asks_nothing(query):
                 return 0
             collection = await self._connection.collection(query.model)
             return (await self._connection.caller.call(lambda: collection.count_documents(queries.matching(query)))).value
 
     async def aggregate(self, aggregation: Aggregation) -> list[Group]:
-        async with self._use():
+        with self._in_hand:
             return await self._aggregator.aggregate(aggregation)
 
     async def delete_where(self, query: Query) -> Deleted:
-        async with self._use():
+        with self._in_hand:
             if queries.asks_nothing(query):
                 return Deleted(0, more=False)
             collection = await self._connection.collection(query.model)
@@ -178,7 +164,7 @@ class MongoBackend(Backend):
         return [row["_id"] for row in (await self._connection.caller.call(send)).value]
 
     async def purge(self, model: type[Record], record_ids: Sequence[str]) -> int:
-        async with self._use():
+        with self._in_hand:
             collection = await self._connection.collection(model)
             ids = list(dict.fromkeys(record_ids))
             return sum([await self._purge_ids(collection, chunk) for chunk in _chunks(ids)])
@@ -195,7 +181,7 @@ class MongoBackend(Backend):
         return len(ids) if answer.lost else answer.value.deleted_count
 
     async def get_stats(self) -> BackendStats:
-        async with self._use():
+        with self._in_hand:
             figures = [await self._model_stats(model) for model in ALL_MODELS]
             models = {model.__name__: stats for model, stats in zip(ALL_MODELS, figures, strict=True)}
             storage = {"bytes": sum(stats.size_bytes or 0 for stats in figures)}
@@ -207,13 +193,15 @@ class MongoBackend(Backend):
         caller = self._connection.caller
         count = (await caller.call(collection.estimated_document_count)).value
         newest = (await caller.call(lambda: collection.find_one({}, {"updatedAt": 1}, sort=[("updatedAt", -1)]))).value
-        told: dict[str, Any] = await self._connection.command("collStats", collection_name(model))
+        told: dict[str, Any] = {}
+        with suppress(UnsupportedError):
+            told = await self._connection.command("collStats", collection_name(model))
         size = int(told.get("totalSize") or told.get("size") or 0)
         modified = None if newest is None else newest.get("updatedAt")
         return ModelStats(count, modified, size or None, approximate=True)
 
     async def health(self) -> None:
-        async with self._use():
+        with self._in_hand:
             await self._connection.command("ping")
 
 

@@ -5,6 +5,7 @@ The driver itself sends nothing twice. After a lost answer nobody knows what the
 """
 
 import asyncio
+import logging
 import re
 import time
 from collections.abc import Awaitable, Callable
@@ -28,11 +29,15 @@ from pymongo.errors import ConfigurationError as DriverConfigurationError
 from shared.errors import ConfigurationError, DeadlineError, ServiceError, ThrottledError, TooLargeError, UnavailableError
 from shared.timing import remaining_seconds
 
+logger = logging.getLogger(__name__)
+
 DUPLICATE = 11_000
 _UNSUPPORTED = frozenset({59, 115, 238, 15_952, 40_324, 16_436, 31_249})
 """CommandNotFound, CommandNotSupported, NotImplemented, and the codes of unknown stages and operators."""
 _THROTTLED = frozenset({16_500, 429})
-_UNKNOWN_USER, _FORBIDDEN = frozenset({18, 8_000}), 13
+_FULL, _ATLAS = frozenset({14_031}), 8_000
+"""OutOfDiskSpace; whatever Atlas itself refuses, a wrong password as well as a full account."""
+_UNKNOWN_USER, _FORBIDDEN = frozenset({18, _ATLAS}), 13
 _TOO_LARGE = frozenset({10_334, 17_419, 17_420})
 _WRITE_CONFLICT = 112
 _UNCERTAIN = frozenset({1, 6, 7, 24, 50, 64, 89, 91, 134, 189, 202, 262, 290, 317, 358, 384, 9_001, 10_107})
@@ -53,8 +58,11 @@ _RETRY_AFTER = re.compile(r"RetryAfterMs=(\d{1,7})", re.ASCII)
 T = TypeVar("T")
 
 
-class UnsupportedError(Exception):
+class UnsupportedError(ServiceError):
     """The server does not know the command, stage or option."""
+
+    def __init__(self) -> None:
+        super().__init__("The database does not support the request.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +113,9 @@ class Caller:
                 trouble = self._trouble(error)
                 lost = lost or trouble.lost
                 pause = trouble.wait
-                if pause is None:
+                if pause is not None:
+                    pause = max(pause, _FIRST_PAUSE)
+                else:
                     faults += 1
                     pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**faults)
                 if trouble.final or faults > _MAX_FAULTS or time.monotonic() + pause >= end:
@@ -128,6 +138,8 @@ class Caller:
         """What a retry may help with. Raises what it can't."""
         if isinstance(error, WaitQueueTimeoutError):
             return _Trouble(UnavailableError("The database's connections are all in use."), final=True)
+        if isinstance(error, ConnectionFailure):
+            logger.warning("the database can't be reached", extra={"error_type": type(error).__name__})
         if isinstance(error, ServerSelectionTimeoutError):
             return _Trouble(UnavailableError("The database can't be reached."), final=True)
         if isinstance(error, AutoReconnect | ConnectionFailure):
@@ -142,6 +154,7 @@ class Caller:
             ) from error
         if isinstance(error, InvalidOperation):
             raise UnavailableError("The database is not connected.") from error
+        logger.error("the database refused a call", extra={"error_type": type(error).__name__})
         raise ServiceError("The database did not understand the request.") from error
 
     def _refused(self, error: OperationFailure) -> _Trouble:
@@ -153,6 +166,8 @@ class Caller:
             return _Trouble(UnavailableError("The database was busy with the same record."))
         if code in _UNCERTAIN or error.has_error_label(_UNCERTAIN_LABEL):
             return _Trouble(UnavailableError("The database is unavailable."), lost=True)
+        if code in _FULL or (code == _ATLAS and "quota" in _said(error)):
+            return _Trouble(UnavailableError("The database can't store now."), final=True)
         if code in _UNKNOWN_USER:
             raise ConfigurationError(f"{self._setting}: the database does not know this user by this password") from error
         if code == _FORBIDDEN:
@@ -163,6 +178,7 @@ class Caller:
             raise UnsupportedError from error
         if code in _TOO_LARGE:
             raise TooLargeError("The record is too large for the database.") from error
+        logger.error("the database refused a call", extra={"code": code})
         raise ServiceError("The database did not understand the request.") from error
 
 
@@ -180,10 +196,16 @@ def _code_of(error: OperationFailure) -> int | None:
     return error.code
 
 
+def _said(error: OperationFailure) -> str:
+    """The server's own words, without the documents that they are about."""
+    details = error.details or {}
+    return " ".join(str(part.get("errmsg", "")) for part in (details, *details.get("writeErrors", ())))
+
+
 def _retry_after(error: OperationFailure) -> float:
     """Seconds to wait, which Cosmos DB for MongoDB tells in its message.
 
     https://learn.microsoft.com/azure/cosmos-db/mongodb/error-codes-solutions
     """
-    told = _RETRY_AFTER.search(str(error.details or ""))
+    told = _RETRY_AFTER.search(_said(error))
     return _DEFAULT_RETRY_AFTER if told is None else int(told[1]) / 1_000

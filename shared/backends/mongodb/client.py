@@ -1,6 +1,7 @@
 """The one client of a process, and the collections with their indexes, each made sure of on its first use."""
 
 import asyncio
+import contextvars
 import logging
 from collections.abc import Mapping
 from typing import Any
@@ -13,8 +14,9 @@ from shared.backends.mongodb.access import Access
 from shared.backends.mongodb.calls import Caller
 from shared.backends.mongodb.documents import Document, collection_name
 from shared.backends.mongodb.indexes import make_indexes
-from shared.errors import ConfigurationError
+from shared.errors import ConfigurationError, DeadlineError
 from shared.models import Record
+from shared.timing import remaining_seconds
 
 
 class Connection:
@@ -34,8 +36,8 @@ class Connection:
         logging.getLogger("pymongo").setLevel(logging.INFO)  # on DEBUG it logs commands, and with them records
         try:
             self._client = AsyncMongoClient(self._access.address, **self._access.options)
-        except Exception as error:
-            raise ConfigurationError(f"{self._access.setting} has options that do not go together") from error
+        except Exception:  # noqa: BLE001 - its text may show a part of the password
+            raise ConfigurationError(f"{self._access.setting} has options that do not go together") from None
 
     async def close(self) -> None:
         for making in tuple(self._making.values()):
@@ -58,9 +60,14 @@ class Connection:
             return known
         making = self._making.get(model)
         if making is None:
-            making = self._making[model] = asyncio.create_task(self._make(model))
+            # Nobody's deadline: those who come later share it.
+            making = self._making[model] = asyncio.create_task(self._make(model), context=contextvars.Context())
             making.add_done_callback(lambda done: self._made(model, done))
-        return await asyncio.shield(making)
+        try:
+            async with asyncio.timeout(remaining_seconds()):
+                return await asyncio.shield(making)
+        except TimeoutError as error:
+            raise DeadlineError("The database did not answer in time.") from error
 
     async def _make(self, model: type[Record]) -> AsyncCollection[Document]:
         collection = self.database[collection_name(model)]

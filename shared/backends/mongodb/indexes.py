@@ -10,8 +10,9 @@ from typing import Any
 
 from pymongo import IndexModel
 from pymongo.asynchronous.collection import AsyncCollection
+from pymongo.errors import OperationFailure
 
-from shared.backends.mongodb.calls import Caller, UnsupportedError
+from shared.backends.mongodb.calls import Caller
 from shared.backends.mongodb.documents import OCCURRED_AT, Document
 from shared.backends.mongodb.queries import NEWEST_FIRST, Order
 from shared.errors import ServiceError, TransientError
@@ -22,6 +23,7 @@ logger = logging.getLogger(__name__)
 EXPIRY = f"{OCCURRED_AT}_ttl"
 _DAY_SECONDS = 86_400
 _MAX_SECONDS = 2**31 - 1
+_NO_SUCH_INDEX = 27
 
 Collection = AsyncCollection[Document]
 Definitions = Mapping[str, Mapping[str, Any]]
@@ -57,12 +59,12 @@ async def make_indexes(caller: Caller, collection: Collection, model: type[Recor
     found = (await caller.call(send)).value
     try:
         await _set_expiry(caller, collection, found.get(EXPIRY), expiry_seconds(model, days))
-    except (UnsupportedError, ServiceError) as error:
+    except ServiceError as error:
         if isinstance(error, TransientError):
             raise
         logger.warning(
-            "the server has no TTL indexes; the retention timer alone removes what is past its days",
-            extra={"collection": collection.name},
+            "the server made no TTL index; the retention timer alone removes what is past its days",
+            extra={"collection": collection.name, "code": getattr(error.__cause__, "code", None)},
         )
 
 
@@ -71,6 +73,15 @@ async def _set_expiry(caller: Caller, collection: Collection, found: Mapping[str
     if found is not None and found.get("expireAfterSeconds") == seconds:
         return
     if found is not None:
-        await caller.call(lambda: collection.drop_index(EXPIRY))
+        await caller.call(lambda: drop_expiry(collection))
     if seconds is not None:
         await caller.call(lambda: collection.create_index(OCCURRED_AT, name=EXPIRY, expireAfterSeconds=seconds))
+
+
+async def drop_expiry(collection: Collection) -> None:
+    """Drop the index, where another instance has not done so."""
+    try:
+        await collection.drop_index(EXPIRY)
+    except OperationFailure as error:
+        if error.code != _NO_SUCH_INDEX:
+            raise

@@ -6,7 +6,7 @@ whether it is the one that was sent, however often it was sent and whatever answ
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.errors import BulkWriteError, DuplicateKeyError
@@ -15,7 +15,8 @@ from shared.backends.base import Outcome
 from shared.backends.mongodb.calls import DUPLICATE, write_codes
 from shared.backends.mongodb.client import Connection
 from shared.backends.mongodb.documents import ETAG, READ, Document, read_document, write_document
-from shared.errors import TransientError, UnavailableError
+from shared.backends.repeats import first_of_each_id, with_repeats
+from shared.errors import ServiceError, TransientError, UnavailableError
 from shared.models import Record
 from shared.query import Stored
 
@@ -83,22 +84,18 @@ class Writer:
     async def create_many(self, model: type[Record], records: Sequence[Stored]) -> list[Outcome]:
         """An outcome for each record in the order given; an id twice finds the first."""
         outcomes: dict[int, Outcome] = {}
-        first: dict[str, int] = {}
-        entries: list[_Entry] = []
-        for position, stored in enumerate(records):
-            if first.setdefault(stored.id, position) == position:
-                entries.append(_Entry(position, stored, write_document(model, stored)))
+        firsts = first_of_each_id(records)
+        entries = [_Entry(position, stored, write_document(model, stored)) for position, stored in firsts]
         if entries:
             try:
                 await self._create(model, entries, outcomes)
-            except TransientError as error:
+            except ServiceError as error:
+                if not outcomes and not isinstance(error, TransientError):
+                    raise
+                failed = error if isinstance(error, TransientError) else UnavailableError(error.message)
                 for entry in entries:
-                    outcomes.setdefault(entry.position, Outcome(error=error))
-        for position, stored in enumerate(records):
-            if position not in outcomes:
-                outcome = outcomes[first[stored.id]]
-                outcomes[position] = outcome if outcome.error is not None else replace(outcome, existed=True)
-        return [outcomes[position] for position in range(len(records))]
+                    outcomes.setdefault(entry.position, Outcome(error=failed))
+        return with_repeats(records, outcomes)
 
     async def _create(self, model: type[Record], entries: list[_Entry], outcomes: dict[int, Outcome]) -> None:
         collection = await self._connection.collection(model)
@@ -106,6 +103,10 @@ class Writer:
             insert = _Insert(collection, entries)
             try:
                 await self._connection.caller.call(insert.send)
+            except ServiceError as error:
+                if not isinstance(error, TransientError):
+                    await self._settle(collection, insert.taken, outcomes)
+                raise
             finally:
                 outcomes.update((entry.position, entry.outcome()) for entry in insert.stored)
             entries = await self._settle(collection, insert.taken, outcomes)

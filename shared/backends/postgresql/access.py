@@ -1,5 +1,6 @@
 """How the server is reached: by a connection string, or by DATABASE_HOST and its companions. TLS where it is not local."""
 
+import os
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,6 +15,8 @@ from shared.errors import ConfigurationError
 
 _FORMS = "postgresql://USER:PASSWORD@HOST:PORT/DATABASE or host=HOST dbname=DATABASE user=USER password=PASSWORD"
 _LOCAL_HOSTS = frozenset({"", "localhost", "127.0.0.1", "::1"})
+_ELSEWHERE = ("PGSERVICE", "PGHOST", "PGHOSTADDR")
+"""Variables by which the driver finds a host that the settings don't name."""
 _UNSAFE_MODES = frozenset({"disable", "allow", "prefer"})
 _BUNDLES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
 _DEFAULTS: Mapping[str, str] = {
@@ -23,6 +26,7 @@ _DEFAULTS: Mapping[str, str] = {
     "keepalives_idle": "30",
     "keepalives_interval": "10",
     "keepalives_count": "3",
+    "tcp_user_timeout": "10000",
 }
 _FORCED: Mapping[str, str] = {"client_encoding": "utf8"}
 
@@ -39,9 +43,10 @@ class Access:
 def read_access(settings: Settings) -> Access:
     """The access that the settings describe. Raises ConfigurationError, which names the variable and shows no password."""
     text, host = settings.database_connection_string, settings.database_host
-    if text is not None and host is not None:
-        raise ConfigurationError("DATABASE_CONNECTION_STRING and DATABASE_HOST are both set; must be one of them")
     if text is not None:
+        for name in ("database_host", "database_port", "database_username", "database_password"):
+            if getattr(settings, name) is not None:
+                raise ConfigurationError(f"DATABASE_CONNECTION_STRING and {name.upper()} are both set; must be one of them")
         setting, parameters = "DATABASE_CONNECTION_STRING", _read_connection_string(text)
     elif host is not None:
         setting, parameters = "DATABASE_HOST", _read_parts(settings, host)
@@ -49,6 +54,8 @@ def read_access(settings: Settings) -> Access:
         raise ConfigurationError(f"DATABASE_CONNECTION_STRING is not set; must be {_FORMS}, or DATABASE_HOST must be set")
     parameters.setdefault("dbname", settings.database_name)
     parameters |= _tls(parameters, setting, wanted=settings.database_tls)
+    if len(_hosts(parameters)) > 1:
+        parameters.setdefault("target_session_attrs", "primary")
     return Access(make_conninfo("", **{**_DEFAULTS, **parameters, **_FORCED}), setting, str(parameters["dbname"]))
 
 
@@ -79,15 +86,33 @@ def _tls(parameters: Mapping[str, Any], setting: str, *, wanted: bool | None) ->
         if wanted is not None and wanted == (mode in _UNSAFE_MODES):
             raise ConfigurationError(f"DATABASE_TLS is {str(wanted).lower()!r} and {setting} says sslmode={mode}; must agree")
         return {}
-    if not (wanted if wanted is not None else not _is_local(parameters)):
+    if not (wanted if wanted is not None else not _is_local(parameters, setting)):
         return {"sslmode": "disable"}
     certificates = {} if parameters.get("sslrootcert") else {"sslrootcert": _root_certificates()}
     return {"sslmode": "verify-full", **certificates}
 
 
-def _is_local(parameters: Mapping[str, Any]) -> bool:
-    hosts = str(parameters.get("hostaddr") or parameters.get("host") or "").split(",")
-    return all(host in _LOCAL_HOSTS or host.startswith(("/", "@")) for host in hosts)
+def _is_local(parameters: Mapping[str, Any], setting: str) -> bool:
+    if not all(host in _LOCAL_HOSTS or host.startswith(("/", "@")) for host in _hosts(parameters)):
+        return False
+    elsewhere = _elsewhere(parameters)
+    if elsewhere is not None:
+        raise ConfigurationError(f"{setting} leaves its host to {elsewhere}; must name it itself, or say sslmode")
+    return True
+
+
+def _elsewhere(parameters: Mapping[str, Any]) -> str | None:
+    """What else tells the driver where the server is."""
+    if "hostaddr" in parameters:
+        return None
+    if "host" not in parameters and "service" in parameters:
+        return "service"
+    names = ("PGHOSTADDR",) if "host" in parameters else _ELSEWHERE
+    return next((name for name in names if os.environ.get(name)), None)
+
+
+def _hosts(parameters: Mapping[str, Any]) -> list[str]:
+    return str(parameters.get("hostaddr") or parameters.get("host") or "").split(",")
 
 
 def _root_certificates() -> str:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from shared.backends.base import Backend, BackendStats, Deleted, ModelStats, Outcome
+from shared.backends.in_hand import InHand
 from shared.backends.postgresql import queries, schema
 from shared.backends.postgresql.access import Access, read_access
 from shared.backends.postgresql.calls import Answer, Caller
@@ -15,7 +16,7 @@ from shared.backends.postgresql.removal import remove
 from shared.backends.postgresql.tables import TABLES, Row, Table, etag_number, etag_text, new_etags
 from shared.backends.postgresql.writing import Writer
 from shared.config import Settings
-from shared.errors import NotFoundError, PreconditionFailedError, UnavailableError
+from shared.errors import NotFoundError, PreconditionFailedError
 from shared.models import Record
 from shared.query import Aggregation, Group, Page, Query, Stored
 
@@ -30,33 +31,6 @@ def from_settings(settings: Settings) -> "PostgresBackend":
     )
 
 
-class _Work:
-    """How much is in hand, and whether all of it is done."""
-
-    def __init__(self) -> None:
-        self.in_hand = 0
-        self.done = asyncio.Event()
-        self.done.set()
-
-
-class _Use:
-    """Work that a disconnect waits for."""
-
-    def __init__(self, caller: Caller, work: _Work) -> None:
-        self._caller = caller
-        self._work = work
-
-    def __enter__(self) -> Caller:
-        self._work.in_hand += 1
-        self._work.done.clear()
-        return self._caller
-
-    def __exit__(self, *_: object) -> None:
-        self._work.in_hand -= 1
-        if not self._work.in_hand:
-            self._work.done.set()
-
-
 class PostgresBackend(Backend):
     """A database of a server, which any number of instances share."""
 
@@ -68,7 +42,7 @@ class PostgresBackend(Backend):
         self._statement_seconds = statement_seconds
         self._connecting = asyncio.Lock()
         self._pool: Pool | None = None
-        self._work = _Work()
+        self._in_hand = InHand()
 
     async def connect(self) -> None:
         async with self._connecting:
@@ -83,6 +57,7 @@ class PostgresBackend(Backend):
                     await pool.close()
                     raise
                 self._pool = pool
+                self._in_hand.open()
 
     async def _prepare(self, connection: Connection) -> None:
         await schema.prepare(connection, self._access.database)
@@ -91,36 +66,31 @@ class PostgresBackend(Backend):
         async with self._connecting:
             pool, self._pool = self._pool, None
             if pool is not None:
-                await self._work.done.wait()
+                await self._in_hand.close()
                 await pool.close()
 
-    def _use(self) -> "_Use":
-        if self._pool is None:
-            raise UnavailableError("The database is not connected.")
-        return _Use(self._caller, self._work)
-
     async def create(self, model: type[Record], stored: Stored) -> Outcome:
-        with self._use():
+        with self._in_hand:
             return await self._writer.create(model, stored)
 
     async def create_many(self, model: type[Record], records: Sequence[Stored]) -> list[Outcome]:
-        with self._use():
+        with self._in_hand:
             return await self._writer.create_many(model, records)
 
     async def put_raw(self, model: type[Record], records: Sequence[Stored]) -> list[Outcome]:
         return await self.create_many(model, records)
 
     async def find_by_id(self, model: type[Record], record_id: str) -> Stored | None:
-        with self._use() as caller:
-            return await _find(caller, model, record_id)
+        with self._in_hand:
+            return await _find(self._caller, model, record_id)
 
     async def update(self, model: type[Record], stored: Stored, etag: str) -> Stored:
-        with self._use() as caller:
+        with self._in_hand:
             table, before, [after] = TABLES[model], etag_number(etag), new_etags(1)
             row = table.row(stored, after)
-            if before is not None and (await _written(caller, queries.replacement(table), (*row, before))).value:
+            if before is not None and (await _written(self._caller, queries.replacement(table), (*row, before))).value:
                 return replace(stored, etag=etag_text(after))
-            found = await _find(caller, model, stored.id)
+            found = await _find(self._caller, model, stored.id)
             if found is None:
                 raise _not_found(model)
             if found.etag != etag_text(after):  # else it is ours, and its answer was lost
@@ -128,61 +98,61 @@ class PostgresBackend(Backend):
             return found
 
     async def delete(self, model: type[Record], record_id: str, etag: str | None = None) -> None:
-        with self._use() as caller:
+        with self._in_hand:
             name = TABLES[model].name
             number = None if etag is None else etag_number(etag)
             lost = False
             if etag is None or number is not None:
                 condition, values = ("", ()) if etag is None else (' AND "etag" = $2', (number,))
-                answer = await _written(caller, f'DELETE FROM {name} WHERE "id" = $1{condition}', (record_id, *values))
+                answer = await _written(self._caller, f'DELETE FROM {name} WHERE "id" = $1{condition}', (record_id, *values))
                 if answer.value:
                     return
                 lost = answer.lost
-            if etag is not None and await _find(caller, model, record_id) is not None:
+            if etag is not None and await _find(self._caller, model, record_id) is not None:
                 raise _changed(model)
             if not lost:
                 raise _not_found(model)
 
     async def find(self, query: Query) -> Page:
-        with self._use() as caller:
+        with self._in_hand:
             if queries.asks_nothing(query):
                 return Page([], more=False)
             table = TABLES[query.model]
-            rows = await _rows(caller, queries.page(query))
+            rows = await _rows(self._caller, queries.page(query))
             items = [table.stored(row) for row in rows[: query.limit] if row[0] is not None]
             return Page(items, more=len(rows) > len(items))
 
     async def count(self, query: Query) -> int:
-        with self._use() as caller:
-            return 0 if queries.asks_nothing(query) else int((await _rows(caller, queries.count(query)))[0][0])
+        with self._in_hand:
+            return 0 if queries.asks_nothing(query) else int((await _rows(self._caller, queries.count(query)))[0][0])
 
     async def aggregate(self, aggregation: Aggregation) -> list[Group]:
-        with self._use() as caller:
+        with self._in_hand:
             if queries.asks_nothing(aggregation):
                 return []
-            return groups_of(aggregation, await _rows(caller, queries.aggregate(aggregation)))
+            return groups_of(aggregation, await _rows(self._caller, queries.aggregate(aggregation)))
 
     async def delete_where(self, query: Query) -> Deleted:
-        with self._use() as caller:
+        with self._in_hand:
             if queries.asks_nothing(query):
                 return Deleted(0, more=False)
-            return await remove(caller, TABLES[query.model], queries.removal(query), query.limit)
+            return await remove(self._caller, TABLES[query.model], queries.removal(query), query.limit)
 
     async def purge(self, model: type[Record], record_ids: Sequence[str]) -> int:
-        with self._use() as caller:
+        with self._in_hand:
             table = TABLES[model]
-            return (await remove(caller, table, queries.removal_of_ids(table, record_ids))).count
+            return (await remove(self._caller, table, queries.removal_of_ids(table, record_ids))).count
 
     async def get_stats(self) -> BackendStats:
-        with self._use() as caller:
-            models = {table.model.__name__: await _figures(caller, table) for table in TABLES.values()}
+        with self._in_hand:
+            models = {table.model.__name__: await _figures(self._caller, table) for table in TABLES.values()}
             size = sum(stats.size_bytes or 0 for stats in models.values())
             pool = self._pool.figures() if self._pool is not None else None
             return BackendStats(models, {"bytes": size, "schemaVersion": schema.VERSION}, pool=pool)
 
     async def health(self) -> None:
-        with self._use() as caller:
-            await _rows(caller, queries.health())
+        with self._in_hand:
+            await _rows(self._caller, queries.health())
 
 
 async def _rows(caller: Caller, statement: Statement) -> list[Row]:

@@ -30,6 +30,8 @@ _AWAY = "The database can't be reached."
 _ROLLED_BACK = (errors.SerializationFailure, errors.DeadlockDetected)
 _STOPPED = (errors.AdminShutdown, errors.CrashShutdown, errors.CannotConnectNow, errors.IdleSessionTimeout)
 _CANT_STORE = (errors.ReadOnlySqlTransaction, errors.DiskFull, errors.OutOfMemory, errors.LockNotAvailable)
+_AWAY_CLASSES = ("08", "58")
+"""Connection exceptions, by which a pooler says that its server is away, and errors of the server's system."""
 _NO_SCHEMA = (errors.UndefinedTable, errors.UndefinedColumn, errors.InvalidSchemaName)
 
 _REFUSED_CONNECTIONS = (
@@ -110,6 +112,8 @@ class Caller:
             return UnavailableError("The database can't store now.")
         if isinstance(error, (_LostError, OSError, InterfaceError, *_STOPPED)):
             return UnavailableError(_AWAY)
+        if isinstance(error, Error) and (error.sqlstate or "").startswith(_AWAY_CLASSES):
+            return UnavailableError(_AWAY)
         if isinstance(error, OperationalError) and error.sqlstate is None:
             return self._refused_connection(error)
         raise self._misunderstood(error) from error
@@ -133,6 +137,7 @@ class Caller:
             )
         if isinstance(error, errors.ProgramLimitExceeded):
             return TooLargeError("The record is too large for the database.")
+        logger.error("the database refused a call", extra={"sqlstate": getattr(error, "sqlstate", None)})
         return ServiceError("The database did not understand the request.")
 
 

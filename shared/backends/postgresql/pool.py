@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import select
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Self
 
 from psycopg import AsyncConnection, AsyncRawCursor, Error
@@ -14,8 +14,13 @@ from pydantic_core import from_json
 
 _MAX_IDLE_SECONDS = 300.0
 _CLOSE_SECONDS = 5.0
+_PATIENCE_SECONDS = 2.0
 _TAKE_SECONDS = 3_600.0
 """Longer than any deadline: whoever takes a connection has a timeout of its own."""
+_SESSION = (
+    "SELECT set_config('statement_timeout', $1, false), set_config('synchronous_commit', "
+    "CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, false)"
+)
 
 logging.getLogger("psycopg").setLevel(logging.CRITICAL)  # its messages name hosts and users; what broke is logged by calls.py
 
@@ -37,7 +42,7 @@ class Pool:
     """At most `size` connections, made when they are needed and closed when they have been idle.
 
     psycopg's pool goes on trying while a server is away and leaves its clients waiting; here they fail with the error of
-    the attempt, unless a connection is in use that they may get.
+    the attempt: at once, or a little later where a connection is in use that they may get.
     """
 
     def __init__(self, conninfo: str, size: int, statement_seconds: float) -> None:
@@ -109,20 +114,27 @@ class Pool:
         raise failing.result()
 
     def _report(self, error: Exception) -> None:
-        if not self._in_use:
-            for failing in self._waiting:
-                if not failing.done():
-                    failing.set_result(error)
+        waiting = tuple(self._waiting)
+        if self._in_use:
+            asyncio.get_running_loop().call_later(_PATIENCE_SECONDS, _fail, waiting, error)
+        else:
+            _fail(waiting, error)
 
     async def _configure(self, connection: Connection) -> None:
         """A statement ends with the longest request at the latest; an acknowledged write is on disk."""
         set_json_loads(from_json, connection)
-        await connection.execute(
-            "SELECT set_config('statement_timeout', $1, false), set_config('synchronous_commit', "
-            "CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, "
-            "false)",
-            (str(self._statement_ms),),
-        )
+        try:
+            await connection.execute(_SESSION, (str(self._statement_ms),))
+        except (Error, OSError) as error:
+            await connection.close()
+            self._report(error)
+            raise
+
+
+def _fail(waiting: Iterable[asyncio.Future[Exception]], error: Exception) -> None:
+    for failing in waiting:
+        if not failing.done():
+            failing.set_result(error)
 
 
 def _is_stale(connection: Connection) -> bool:

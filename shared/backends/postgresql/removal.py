@@ -8,7 +8,10 @@ from shared.backends.postgresql.tables import Row, Table
 
 
 async def remove(caller: Caller, table: Table, choice: Statement, limit: int | None = None) -> Deleted:
-    """Delete the rows that `choice` gives (`id` and `etag`), the first `limit` of them."""
+    """Delete the rows that `choice` gives (`id` and `etag`), the first `limit` of them.
+
+    In a second attempt a row that was written anew meanwhile stays, and `more` says so; without a limit it goes.
+    """
     chosen: list[Row] = []
 
     async def work(connection: Connection) -> int:
@@ -16,11 +19,14 @@ async def remove(caller: Caller, table: Table, choice: Statement, limit: int | N
             cursor = await connection.execute(choice.text, choice.values) if not chosen else None
             if cursor is not None:
                 chosen.extend(await cursor.fetchall())
-            ids, etags = [row[0] for row in chosen[:limit]], [row[1] for row in chosen[:limit]]
-            text = f'DELETE FROM {table.name} WHERE "id" = ANY($1::text[]) AND "etag" = ANY($2::bigint[])'
-            return (await connection.execute(text, (ids, etags))).rowcount
+            values = [[row[0] for row in chosen[:limit]]]
+            text = f'DELETE FROM {table.name} WHERE "id" = ANY($1::text[])'
+            if limit is not None:
+                values.append([row[1] for row in chosen[:limit]])
+                text += ' AND "etag" = ANY($2::bigint[])'
+            return (await connection.execute(text, values)).rowcount
 
     answer = await caller.call(work)
     wanted = len(chosen[:limit])
     count = wanted if answer.lost else answer.value
-    return Deleted(count, more=len(chosen) > wanted or count < wanted)
+    return Deleted(count, more=len(chosen) > wanted or answer.value < wanted)

@@ -1,7 +1,7 @@
 """Creates: one by a statement that leaves an existing id alone, many by COPY, each with its own outcome."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from psycopg.errors import UniqueViolation
 
@@ -10,7 +10,8 @@ from shared.backends.postgresql import queries
 from shared.backends.postgresql.calls import Caller
 from shared.backends.postgresql.pool import Connection
 from shared.backends.postgresql.tables import TABLES, Table, etag_text, new_etags
-from shared.errors import TransientError, UnavailableError
+from shared.backends.repeats import first_of_each_id, with_repeats
+from shared.errors import ServiceError, TransientError, UnavailableError
 from shared.models import Record
 from shared.query import Stored
 
@@ -43,19 +44,18 @@ class Writer:
         """An outcome for each record in the order given; an id twice finds the first."""
         table = TABLES[model]
         outcomes: dict[int, Outcome] = {}
-        first: dict[str, int] = {}
-        entries = [
-            _entry(position, stored, etag)
-            for position, (stored, etag) in enumerate(zip(records, new_etags(len(records)), strict=True))
-            if first.setdefault(stored.id, position) == position
-        ]
-        for start in range(0, len(entries), MAX_COPIED):
-            await self._store(table, entries[start : start + MAX_COPIED], outcomes)
-        for position, stored in enumerate(records):
-            if position not in outcomes:
-                outcome = outcomes[first[stored.id]]
-                outcomes[position] = outcome if outcome.error is not None else replace(outcome, existed=True)
-        return [outcomes[position] for position in range(len(records))]
+        firsts = first_of_each_id(records)
+        etags = new_etags(len(firsts))
+        entries = [_entry(position, stored, etag) for (position, stored), etag in zip(firsts, etags, strict=True)]
+        try:
+            for start in range(0, len(entries), MAX_COPIED):
+                await self._store(table, entries[start : start + MAX_COPIED], outcomes)
+        except ServiceError as error:
+            if not outcomes:
+                raise
+            for entry in entries:
+                outcomes.setdefault(entry.position, Outcome(error=UnavailableError(error.message)))
+        return with_repeats(records, outcomes)
 
     async def _store(self, table: Table, entries: list[_Entry], outcomes: dict[int, Outcome]) -> None:
         """All at once while nobody else brings the same ids at the same time, else one by one."""
