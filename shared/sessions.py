@@ -5,12 +5,13 @@ import hashlib
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from shared import jsontext
 from shared.backends.base import Backend
 from shared.models import LOG_MODELS, ApiRequestLog, ImageGenerationTransaction, Record
-from shared.query import Aggregation, Group, Hidden, Stored, WireRecord
+from shared.query import Aggregation, Group, Hidden, Query, Stored, WireRecord
 
 IMPLICIT_HASH = "implicit"
 """The content hash of a session that only records have made: nobody has posted its content yet."""
@@ -89,8 +90,17 @@ def alive_until(session: Stored, derived: Mapping[str, Any]) -> str:
 
 async def has_records(backend: Backend, session_id: str, cutoffs: Cutoffs) -> bool:
     """Whether any record that can still be read belongs to the session."""
-    groups = await asyncio.gather(*(_groups(backend, model, (session_id,), cutoffs.get(model)) for model in LOG_MODELS))
-    return any(groups)
+    found = await asyncio.gather(*(_has_any(backend, model, session_id, cutoffs.get(model)) for model in LOG_MODELS))
+    return any(found)
+
+
+async def _has_any(backend: Backend, model: type[Record], session_id: str, since: str | None) -> bool:
+    """Asks for one record: an aggregate would look at all."""
+    query = Query(model, {"sessionId": (session_id,)}, since=since, limit=1)
+    page = await backend.find(query)
+    while not page.items and page.next is not None:
+        page = await backend.find(replace(query, after=page.next))
+    return bool(page.items)
 
 
 def derived_hash(derived: Mapping[str, Any]) -> str:

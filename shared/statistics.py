@@ -77,7 +77,7 @@ class Statistics:
         known = stats.models.get(model.__name__, ModelStats(0, None))
         cutoff = self._policy.cutoff(model, now)
         count, approximate = known.count, known.approximate
-        if cutoff is not None:
+        if cutoff is not None and not (approximate and self._backend.counts_by_reading):
             count, approximate = await self._backend.count(Query(model, since=cutoff)), False
             if model is UserSession:
                 old, approximate = await self._old_active_sessions(cutoff, now)

@@ -61,6 +61,8 @@ class Backend(ABC):
 
     name: str
     """The value of DATABASE_TYPE."""
+    counts_by_reading = False
+    """Whether `count` reads every record that matches; an approximate figure is then not made exact by it."""
 
     @abstractmethod
     async def connect(self) -> None:

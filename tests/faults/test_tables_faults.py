@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
+from shared.backends.base import Outcome
 from shared.backends.tables.access import Access
 from shared.backends.tables.backend import TablesBackend
 from shared.errors import DeadlineError, PreconditionFailedError, ThrottledError, TransientError, UnavailableError
@@ -18,7 +19,7 @@ from shared.models import SystemEventLog
 from shared.query import Query, Stored
 from shared.timing import set_deadline
 from tests.contract.steps import add, add_all, fetch, ids, kept, walk
-from tests.faults.proxy import NO_FAULT, Plan, Proxy, always, calm, once
+from tests.faults.proxy import NO_FAULT, Fault, Plan, Proxy, always, calm, once
 from tests.servers import azurite as azurite_server
 from tests.servers.azurite import ACCOUNT, KEY, Azurite
 from tests.servers.tools import require
@@ -141,6 +142,52 @@ async def test_one_fault_at_a_list(line: Line, fault: str) -> None:
     line.proxy.plan = once(fault, is_call)
     assert await walk(line.backend, Query(SystemEventLog, limit=50)) == given[::-1]
     assert line.proxy.faults[fault] == 1
+
+
+async def test_another_create_after_a_delete_s_lost_answer(line: Line) -> None:
+    """A delete whose answer was lost does not delete the record that was created anew meanwhile."""
+    stored = await add(line.backend, SystemEventLog, make(SystemEventLog))
+    again: list[asyncio.Task[Outcome]] = []
+
+    def plan(request: web.Request) -> Fault:
+        if not is_write(request):
+            return NO_FAULT
+        if not again:
+            again.append(asyncio.create_task(_create_when_gone(line.direct, make.changed(stored, message="anew"))))
+            return "dropped-after"
+        return NO_FAULT if again[0].done() else "429"
+
+    line.proxy.plan = plan
+    with pytest.raises(UnavailableError):
+        await line.backend.delete(SystemEventLog, stored.id)
+    assert await fetch(line.direct, SystemEventLog, stored.id) == kept(await again[0])
+
+
+async def test_another_create_after_a_purge_s_lost_answer(line: Line) -> None:
+    """A purge whose last answer was lost leaves the id to the create that waited for it, with its claim."""
+    stored = await add(line.backend, SystemEventLog, make(SystemEventLog, id="mine"))
+    later = make(SystemEventLog, id="mine", timestamp="2024-02-01T00:00:00.000Z")
+    again: list[asyncio.Task[Outcome]] = []
+
+    def plan(request: web.Request) -> Fault:
+        if not is_write(request):
+            return NO_FAULT
+        if not again and b"PartitionKey='id_" in (request._read_bytes or b""):
+            again.append(asyncio.create_task(_create_when_gone(line.direct, later)))
+            return "dropped-after"
+        return NO_FAULT if not again or again[0].done() else "429"
+
+    line.proxy.plan = plan
+    assert await line.backend.purge(SystemEventLog, [stored.id]) == 1
+    assert await fetch(line.direct, SystemEventLog, "mine") == kept(await again[0])
+    assert (await line.direct.create(SystemEventLog, make(SystemEventLog, id="mine"))).existed
+    assert await line.stored() == ["mine"]
+
+
+async def _create_when_gone(backend: TablesBackend, stored: Stored) -> Outcome:
+    while (outcome := await backend.create(SystemEventLog, stored)).existed:
+        pass
+    return outcome
 
 
 async def test_creates_one_by_one(line: Line) -> None:

@@ -5,11 +5,16 @@ from typing import Any
 
 import pytest
 
+from shared.backends.base import BackendStats, ModelStats
 from shared.config import Settings
 from shared.models import ApiRequestLog, ImageGenerationTransaction, SystemEventLog, UserSession
-from shared.query import Key, Page, Query
+from shared.query import Aggregation, Group, Key, Page, Query, Window
+from shared.retention import RetentionPolicy
 from shared.service import DatabaseService
+from shared.sessions import has_records
+from shared.statistics import Statistics
 from tests.service.parts import SALT, Clock, FaultyBackend, event, request_log, transaction
+from tests.support.records import make
 
 
 async def pages(service: DatabaseService, model: Any, **parameters: str) -> list[list[str]]:
@@ -156,6 +161,47 @@ async def test_statistics_over_a_window(service: DatabaseService, clock: Clock) 
     assert stats["requests"]["total"] == 1
     assert stats["window"] == {"since": "2024-06-15T13:00:00.000Z", "until": "2024-06-15T14:00:00.000Z"}
     assert stats["database"]["totalRecords"] == 3
+
+
+async def test_an_estimate_is_not_made_exact_by_reading_everything(tmp_path: Path, clock: Clock) -> None:
+    """Where a count reads every record, an approximate figure stays as it is, and is said to be one."""
+
+    class Estimating(FaultyBackend):
+        counts_by_reading = True
+
+        async def get_stats(self) -> BackendStats:
+            return BackendStats({"SystemEventLog": ModelStats(1_234_567, None, approximate=True)})
+
+    backend = Estimating(tmp_path)
+    await backend.connect()
+    database = (await Statistics(backend, RetentionPolicy({"SystemEventLog": 30}), clock).collect(Window(None, None)))[
+        "database"
+    ]
+    assert (database["totalRecords"], database["approximate"]) == (1_234_567, True)
+    assert database["models"]["SystemEventLog"]["approximate"] is True
+    await backend.disconnect()
+
+
+async def test_whether_a_session_has_records(tmp_path: Path) -> None:
+    """It is answered by lists of one record, not by counting, and an empty page that goes on is not the end."""
+
+    class Hesitant(FaultyBackend):
+        async def find(self, query: Query) -> Page:
+            assert query.limit == 1
+            if query.after is None:
+                return Page([], more=True, resume=Key("9999-12-31T23:59:59.999Z", "z"))
+            return await super().find(query)
+
+        async def aggregate(self, aggregation: Aggregation) -> list[Group]:
+            raise AssertionError(aggregation)
+
+    backend = Hesitant(tmp_path)
+    await backend.connect()
+    await backend.create(ApiRequestLog, make(ApiRequestLog, sessionId="s"))
+    assert await has_records(backend, "s", {})
+    assert not await has_records(backend, "s", {ApiRequestLog: "2999-01-01T00:00:00.000Z"})
+    assert not await has_records(backend, "other", {})
+    await backend.disconnect()
 
 
 async def test_an_empty_database_has_no_rates(service: DatabaseService) -> None:

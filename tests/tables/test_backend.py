@@ -7,12 +7,12 @@ import pytest
 from azure.core.exceptions import ResourceExistsError
 
 from shared.backends.tables.backend import TablesBackend
-from shared.backends.tables.entities import Claim, write_claim, write_record
-from shared.backends.tables.keys import claim_place
+from shared.backends.tables.entities import Claim, write_claim, write_fence, write_record
+from shared.backends.tables.keys import claim_place, record_place
 from shared.errors import ConfigurationError, UnavailableError
 from shared.ids import mint_id
 from shared.models import ImageGenerationTransaction, SystemEventLog
-from shared.query import Query, Stored
+from shared.query import Aggregation, Key, Query, Stored
 from tests.contract.steps import add, add_all, fetch, ids, kept, walk
 from tests.servers.tools import free_port
 from tests.support.records import START, make
@@ -109,6 +109,34 @@ async def test_a_purge_leaves_nothing_of_an_id(bench: Bench, backend: TablesBack
     assert await bench.entities(SystemEventLog) == []
 
 
+async def test_a_purge_takes_a_fence_at_the_claim_s_own_time(bench: Bench, backend: TablesBackend) -> None:
+    """What a create leaves that was cut short between fence and claim goes too."""
+    await backend.count(Query(SystemEventLog))
+    await claim(bench, "mine", EARLIER)
+    table = await bench.table(SystemEventLog)
+    await table.create_entity(write_fence(record_place(Key(EARLIER, "mine")), "theirs"))
+    assert await backend.purge(SystemEventLog, ["mine"]) == 0
+    assert await bench.entities(SystemEventLog) == []
+
+
+async def test_creates_and_purges_of_one_id(bench: Bench) -> None:
+    """Whatever creates and purges at once leave, a record is listed exactly when it is found by its id."""
+    backends = [await bench.open() for _ in range(2)]
+
+    async def create(n: int) -> None:
+        timestamp = (START, LATER)[n % 2]
+        await backends[n % 2].create(SystemEventLog, make(SystemEventLog, id="mine", timestamp=timestamp))
+
+    async def purge(n: int) -> None:
+        await backends[n % 2].purge(SystemEventLog, ["mine"])
+
+    for _ in range(4):
+        await asyncio.gather(*(work(n) for n in range(4) for work in (create, purge)))
+        listed = (await backends[0].find(Query(SystemEventLog))).items
+        found = await backends[1].find_by_id(SystemEventLog, "mine")
+        assert listed == ([] if found is None else [found])
+
+
 async def test_many_want_one_id_at_many_times(bench: Bench) -> None:
     """Of creates of one id with other timestamps, one that says its own time among them, one is new."""
     record_id = mint_id(START, None, bytes)
@@ -154,6 +182,43 @@ async def test_a_foreign_entity_is_left_out(bench: Bench, backend: TablesBackend
     await table.create_entity({"PartitionKey": "theirs", "RowKey": "notes"})
     assert (await backend.find(Query(SystemEventLog))).items == [stored]
     assert await backend.count(Query(SystemEventLog)) == 1
+
+
+async def test_a_record_that_cannot_be_read(bench: Bench, backend: TablesBackend, caplog: pytest.LogCaptureFixture) -> None:
+    """It is left out and logged, and ends neither the list nor a read by id."""
+    given = await add_all(backend, SystemEventLog, make.many(SystemEventLog, 3))
+    table = await bench.table(SystemEventLog)
+    for stored, change in ((given[2], {"Record0": "{"}), (given[1], {"Bucket_theirs": "many"})):
+        place = record_place(stored.key)
+        await table.update_entity({"PartitionKey": place.partition, "RowKey": place.row, **change}, mode="merge")
+        assert await backend.find_by_id(SystemEventLog, stored.id) is None
+    for descending in (True, False):
+        assert ids(await walk(backend, Query(SystemEventLog, descending=descending, limit=1))) == [given[0].id]
+    assert given[2].id in {getattr(record, "record_id", None) for record in caplog.records}
+
+
+async def test_filters_on_characters_that_the_service_refuses(bench: Bench, backend: TablesBackend) -> None:
+    """They are stored escaped where they are compared, and texts that look like it are told apart."""
+    values = ["a\uffff", "a\\uffff", "\x01", "\\", "\\\\", "tab\t"]
+    given = await add_all(backend, SystemEventLog, [make(SystemEventLog, component=value) for value in values])
+    for value, stored in zip(values, given, strict=True):
+        assert (await backend.find(Query(SystemEventLog, {"component": (value,)}))).items == [stored]
+    groups = await backend.aggregate(Aggregation(SystemEventLog, group_by=("component",)))
+    assert sorted(str(group.key[0]) for group in groups) == sorted(values)
+    components = "".join(entity["component"] for entity in await bench.entities(SystemEventLog))
+    assert not set(components) & {"\uffff", "\x01", "\t"}
+
+
+async def test_a_disconnect_that_is_given_up(bench: Bench) -> None:
+    """It frees the connections even so."""
+    backend = await bench.open()
+    async with backend._use():
+        disconnecting = asyncio.create_task(backend.disconnect())
+        await asyncio.sleep(0)
+        disconnecting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await disconnecting
+        assert backend._connection._client is None
 
 
 async def test_a_long_record_is_stored_in_parts(bench: Bench, backend: TablesBackend) -> None:

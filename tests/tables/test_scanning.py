@@ -1,9 +1,11 @@
 """Pages over a table whose calls look at few entities and may find none, as the service's do where a filter is rare."""
 
-from collections.abc import Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -11,12 +13,12 @@ from shared.backends.tables.access import Access
 from shared.backends.tables.client import Connection
 from shared.backends.tables.entities import Claim, Entity, write_claim, write_record
 from shared.backends.tables.filters import Condition
-from shared.backends.tables.keys import claim_place
+from shared.backends.tables.keys import BUCKETS, claim_place, key_of
 from shared.backends.tables.reading import Reader
 from shared.backends.tables.scanning import Ask, Row
 from shared.ids import mint_id
 from shared.models import Record, SystemEventLog
-from shared.query import Key, Query, Stored
+from shared.query import Key, Query, Stored, Value
 from shared.timestamps import from_ms, to_ms
 from tests.contract.reference import select
 from tests.contract.steps import ids
@@ -26,12 +28,19 @@ from tests.tables.test_windows import holds
 
 
 class SmallCalls(Reader):
-    """A reader of entities in memory; each call looks at `looks` of a range and tells where to go on."""
+    """A reader of entities in memory; each call looks at `looks` of a range in `seconds`, and tells where to go on.
 
-    def __init__(self, entities: Sequence[Entity], looks: int, max_calls: int) -> None:
-        super().__init__(Connection(Access(LOCAL, "TEST"), "test"), max_calls)
+    Calls on all buckets pass at the same time. `fetched` counts whole rows.
+    """
+
+    def __init__(self, entities: Sequence[Entity], looks: int, max_calls: int, *, seconds: float = 0.0) -> None:
+        super().__init__(Connection(Access(LOCAL, "TEST"), "test"), max_calls, clock=lambda: self.now)
         self.calls = 0
+        self.fetched = 0
+        self.now = 0.0
+        self._seconds = seconds
         self._entities = sorted(entities, key=lambda entity: (entity["PartitionKey"], entity["RowKey"]))
+        self._partitions = [entity["PartitionKey"] for entity in self._entities]
         self._looks = looks
         self._seen: dict[tuple[Any, ...], list[Entity]] = {}
 
@@ -43,9 +52,8 @@ class SmallCalls(Reader):
             )
             asked = (keys.text, *keys.parameters.values())
             if asked not in self._seen:
-                self._seen[asked] = [
-                    entity for entity in self._entities if holds(keys, entity["PartitionKey"], entity["RowKey"])
-                ]
+                near = self._near(condition.parameters)
+                self._seen[asked] = [entity for entity in near if holds(keys, entity["PartitionKey"], entity["RowKey"])]
             inside = self._seen[asked]
             start = token or 0
             rows: list[Row] = []
@@ -54,9 +62,16 @@ class SmallCalls(Reader):
                 if self._passes(inside[end], condition):
                     rows.append(inside[end])
                 end += 1
+            self.fetched += len(rows) if select is None else 0
+            self.now += self._seconds * (end - start) / self._looks / BUCKETS
             return rows, end if end < len(inside) else None
 
         return ask
+
+    def _near(self, parameters: Mapping[str, Value]) -> list[Entity]:
+        """The entities of the partitions that a condition names."""
+        first, last = parameters.get("from", parameters.get("day")), parameters.get("to", parameters.get("day"))
+        return self._entities[bisect_left(self._partitions, str(first)) : bisect_right(self._partitions, str(last))]
 
     @staticmethod
     def _passes(entity: Entity, condition: Condition) -> bool:
@@ -121,6 +136,56 @@ async def test_a_page_that_finds_nothing_ends() -> None:
     found, pages = await walk(reader, query)
     assert found == [records[0].id]
     assert pages > 2
+
+
+@pytest.mark.parametrize("descending", [True, False])
+async def test_a_page_of_slow_calls_ends(*, descending: bool) -> None:
+    """A page whose calls take the service's five seconds and find nothing ends in time, and each goes on from there."""
+    records = events(240, 3_600_000, 10_000)
+    reader = SmallCalls([write_record(SystemEventLog, stored, "w") for stored in records], 3, 400, seconds=5.0)
+    query = Query(SystemEventLog, {"level": ("error",)}, since="2023-12-01T00:00:00.000Z", descending=descending)
+    more, pages = True, 0
+    while more:
+        started = reader.now
+        page = await reader.page(query)
+        assert reader.now - started < 90
+        more, pages = page.more, pages + 1
+        assert not more or page.next is not None
+        assert page.next != query.after
+        query = replace(query, after=page.next)
+    assert pages > 2
+
+
+async def test_oldest_first_fetches_a_page_not_more() -> None:
+    """Long records are fetched few at a time, so that a page that is full by its bytes has not read all of its limit."""
+    records = [make(SystemEventLog, message="x" * 4_000) for _ in range(1_500)]
+    reader = SmallCalls([write_record(SystemEventLog, stored, "w") for stored in records], 1_000, 400)
+    page = await reader.page(Query(SystemEventLog, descending=False, limit=1_000, max_bytes=40_000))
+    assert ids(page.items) == ids(records[: len(page.items)])
+    assert len(page.items) > 5
+    assert reader.fetched <= 64
+
+
+async def test_oldest_first_while_records_are_deleted() -> None:
+    """Records that go between the look at their keys and their fetch hide none of those after them."""
+    records = events(60, 1_000, 1)
+    reader = SmallCalls([write_record(SystemEventLog, stored, "w") for stored in records], 1_000, 400)
+    page = await reader.page(Query(SystemEventLog, descending=False, limit=3))
+    gone = {stored.id for stored in records[:20]}
+    asking = reader.asking
+
+    def asking_late(model: type[Record], select: Sequence[str] | None) -> Ask:
+        ask = asking(model, select)
+
+        async def late(condition: Condition, top: int, token: Any) -> tuple[list[Row], Any]:
+            rows, token = await ask(condition, top, token)
+            return [row for row in rows if select is not None or key_of(str(row["RowKey"])).id not in gone], token
+
+        return late
+
+    reader.asking = asking_late  # type: ignore[method-assign]
+    page = await reader.page(Query(SystemEventLog, descending=False, limit=3))
+    assert ids(page.items) == ids(records[20:23])
 
 
 async def test_claims_are_not_listed() -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.backends.tables.filters import Condition
-from shared.backends.tables.keys import BUCKETS, END, counted_back, record_place
+from shared.backends.tables.keys import BUCKETS, END, counted_back, edge, record_place
 from shared.backends.tables.windows import Window, ranges, split, window_of
 from shared.models import SystemEventLog
 from shared.query import Key, Query
@@ -69,6 +69,15 @@ def test_parts_of_a_split_window(query: Query, keys: list[Key], now: int) -> Non
     assert sorted(found(parts, keys)) == sorted(found([window], keys))
     assert all(one.last == next_one.first for one, next_one in pairwise(parts))
     assert len(parts) > 1 or window.end - window.start <= 1
+
+
+def test_windows_grow_from_where_a_list_goes_on() -> None:
+    """A long time is cut near the end that is read first, so that a page which goes on there moves."""
+    window = Window(edge(counted_back(from_ms(NOON))), edge(END))
+    lengths = [part.end - part.start for part in split(window, now=0)]
+    assert lengths[:3] == [DAY_MS, 3 * DAY_MS, 12 * DAY_MS]
+    lengths = [part.end - part.start for part in split(window, now=0, descending=False)]
+    assert lengths[-3:] == [12 * DAY_MS, 3 * DAY_MS, DAY_MS]
 
 
 def test_all_time_is_one_range() -> None:

@@ -3,14 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
-from shared.backends.base import ModelStats
 from shared.backends.folding import Totals
-from shared.backends.tables.entities import MARK, bucket_property
+from shared.backends.tables.entities import MARK, bucket_property, read_value
 from shared.backends.tables.filters import asks_nothing
 from shared.backends.tables.keys import key_of
 from shared.backends.tables.reading import Reader
 from shared.backends.tables.scanning import Row
-from shared.models import Record
 from shared.query import Aggregation, Group, Query
 
 
@@ -37,21 +35,8 @@ async def aggregate(reader: Reader, aggregation: Aggregation) -> list[Group]:
     totals = Totals(aggregation)
 
     def take(row: Row) -> None:
-        folded: Mapping[str, Any] = {column: row.get(name) for column, name in columns.items()}
+        folded: Mapping[str, Any] = {column: read_value(row.get(name)) for column, name in columns.items()}
         totals.add_record({**folded, "t": key_of(str(row["RowKey"])).timestamp})
 
     await reader.everything(aggregation, ("RowKey", *columns.values()), take)
     return list(totals.groups())
-
-
-async def model_stats(reader: Reader, model: type[Record]) -> ModelStats:
-    """Count and last change of a model, by reading one property of every record."""
-    found, latest = 0, ""
-
-    def take(row: Row) -> None:
-        nonlocal found, latest
-        found += 1
-        latest = max(latest, str(row[MARK]))
-
-    await reader.everything(Query(model), (MARK,), take)
-    return ModelStats(found, latest or None)

@@ -12,7 +12,9 @@ from shared.backends.tables import aggregation as figures
 from shared.backends.tables.access import Access, read_access
 from shared.backends.tables.claims import replace_entity
 from shared.backends.tables.client import Connection
+from shared.backends.tables.concurrency import together
 from shared.backends.tables.entities import new_write, write_record
+from shared.backends.tables.estimating import model_stats
 from shared.backends.tables.filters import asks_nothing
 from shared.backends.tables.reading import MAX_CALLS, Reader
 from shared.backends.tables.removal import Remover, changed, not_found
@@ -37,6 +39,7 @@ class TablesBackend(Backend):
     """
 
     name = "tables"
+    counts_by_reading = True
 
     def __init__(
         self,
@@ -71,8 +74,10 @@ class TablesBackend(Backend):
         async with self._connecting:
             if self._connected:
                 self._connected = False
-                await self._idle.wait()
-                await self._connection.close()
+                try:
+                    await self._idle.wait()
+                finally:
+                    await self._connection.close()
 
     @asynccontextmanager
     async def _use(self) -> AsyncIterator[None]:
@@ -138,7 +143,7 @@ class TablesBackend(Backend):
 
     async def get_stats(self) -> BackendStats:
         async with self._use():
-            found = await asyncio.gather(*(figures.model_stats(self._reader, model) for model in ALL_MODELS))
+            found = await together(*(model_stats(self._reader, model) for model in ALL_MODELS))
             models = {model.__name__: stats for model, stats in zip(ALL_MODELS, found, strict=True)}
             return BackendStats(models, pool={"size": self._connections})
 

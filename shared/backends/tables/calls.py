@@ -1,7 +1,7 @@
 """Calls to the account: the one place where they are sent again, and where the driver's errors become ours.
 
 The driver itself sends nothing twice. After a lost answer nobody knows what the service did, so whoever asked is told
-(`RefusalError.lost`, `Answer.lost`) and settles what the next answer means.
+(`RefusalError.lost`) and settles what the next answer means.
 
 Codes: https://learn.microsoft.com/rest/api/storageservices/table-service-error-codes
 """
@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError
 
@@ -24,6 +24,7 @@ _MAX_FAULTS = 6
 _FIRST_PAUSE = 0.02
 _LONGEST_PAUSE = 2.0
 _BUSY_PAUSE = 1.0
+_LONGEST_WAIT = 60.0
 _RESTING = frozenset({"TableBeingDeleted", "AccountBeingCreated", "OperationTimedOut"})
 _TOO_LARGE = frozenset({"EntityTooLarge", "RequestBodyTooLarge", "PropertyValueTooLarge"})
 
@@ -43,19 +44,11 @@ class RefusalError(Exception):
         self.lost = lost
 
 
-@dataclass(frozen=True, slots=True)
-class Answer(Generic[T]):
-    """What a call gave; `lost` as in RefusalError."""
-
-    value: T
-    lost: bool
-
-
 @dataclass(slots=True)
 class _Trouble:
     """One failed attempt: how long to wait (None: as our own pauses go), and whether the work may have been done."""
 
-    error: ThrottledError | UnavailableError
+    error: ThrottledError | UnavailableError | ConfigurationError
     wait: float | None = None
     lost: bool = False
 
@@ -66,7 +59,7 @@ class Caller:
     def __init__(self, setting: str) -> None:
         self._setting = setting
 
-    async def call(self, send: Callable[[], Awaitable[T]]) -> Answer[T]:
+    async def call(self, send: Callable[[], Awaitable[T]]) -> T:
         """What `send` gives, sent again after faults and as told when throttled.
 
         Raises RefusalError, ThrottledError, UnavailableError, DeadlineError and ConfigurationError.
@@ -77,7 +70,7 @@ class Caller:
         while True:
             try:
                 async with asyncio.timeout(max(0.0, end - time.monotonic())):
-                    return Answer(await send(), lost)
+                    return await send()
             except TimeoutError as error:
                 raise DeadlineError("The database did not answer in time.") from error
             except AzureError as error:
@@ -94,7 +87,7 @@ class Caller:
         if isinstance(error, HttpResponseError) and error.status_code is not None:
             return self._refused(error, int(error.status_code), lost=lost)
         if isinstance(error, ClientAuthenticationError):
-            raise ConfigurationError(f"{self._setting} names an account; no identity could be had for it") from error
+            return _Trouble(ConfigurationError(f"{self._setting} names an account; no identity could be had for it"))
         return _Trouble(UnavailableError("The database can't be reached."), lost=True)
 
     def _refused(self, error: HttpResponseError, status: int, *, lost: bool) -> _Trouble:
@@ -120,12 +113,13 @@ def code_of(error: HttpResponseError) -> str:
 
 
 def _retry_after(error: HttpResponseError) -> float:
-    """Seconds to wait: as the answer says, else as we do."""
+    """Seconds to wait: as the answer says, within reason, else as we do."""
     headers = _headers(error)
     try:
-        return max(0.0, float(headers.get("Retry-After") or float(headers.get("x-ms-retry-after-ms") or "") / 1_000))
+        wait = float(headers.get("Retry-After") or float(headers.get("x-ms-retry-after-ms") or "") / 1_000)
     except ValueError:
         return _BUSY_PAUSE
+    return min(_LONGEST_WAIT, max(_FIRST_PAUSE, wait))
 
 
 def _headers(error: HttpResponseError) -> Mapping[str, str]:

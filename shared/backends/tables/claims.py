@@ -134,7 +134,7 @@ async def replace_entity(connection: Connection, reader: Reader, model: type[Rec
             if found is not None and found.get("Write") == entity["Write"]:
                 return etag_of(found)
         return None
-    return str(answer.value["etag"])
+    return str(answer["etag"])
 
 
 def _found(entity: Entity, row: Row) -> Outcome | None:

@@ -13,7 +13,7 @@ from azure.core.credentials import AzureNamedKeyCredential, AzureSasCredential
 from azure.data.tables.aio import TableClient, TableServiceClient
 
 from shared.backends.tables.access import Access
-from shared.backends.tables.calls import TABLE_MISSING, Answer, Caller, RefusalError
+from shared.backends.tables.calls import TABLE_MISSING, Caller, RefusalError
 from shared.errors import ConfigurationError
 from shared.models import ALL_MODELS, Record
 
@@ -106,7 +106,7 @@ class Connection:
             await self._credential.close()
             self._credential = None
 
-    async def call(self, model: type[Record], send: Callable[[TableClient], Awaitable[T]]) -> Answer[T]:
+    async def call(self, model: type[Record], send: Callable[[TableClient], Awaitable[T]]) -> T:
         """What a call on the model's table gives; a missing table is made first. Raises as Caller.call does."""
         table = self._tables[model]
         try:

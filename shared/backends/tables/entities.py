@@ -13,10 +13,11 @@ Limits: https://learn.microsoft.com/rest/api/storageservices/understanding-the-t
 """
 
 import json
+import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from shared import jsontext
 from shared.backends.tables.keys import Place, key_of, record_place
@@ -32,8 +33,11 @@ _OWN = ("PartitionKey", "RowKey", "Timestamp", "Hash", "Privacy", "Write", "Cont
 assert not any(name in _OWN or name.startswith(_BUCKET) for model in ALL_MODELS for name in model.wire_names), "name taken"
 _UNSTORABLE = str.maketrans({"\ufffe": "\\ufffe", "\uffff": "\\uffff"})
 """Not characters of XML 1.0, which the service's string properties are held to; in JSON text they can be escaped."""
+_ESCAPES = str.maketrans({"\\": "\\\\", **{code: f"\\u{code:04x}" for code in (*range(0x20), 0xFFFE, 0xFFFF)}})
+_ESCAPED = re.compile(r"\\(?:u([0-9a-f]{4})|\\)")
 
 Entity = dict[str, Any]
+T = TypeVar("T")
 
 
 def new_write() -> str:
@@ -45,6 +49,18 @@ def bucket_property(duration: str) -> str:
     return f"{_BUCKET}{duration}"
 
 
+def write_value(value: T) -> T:
+    """What a filterable field is stored and compared as: texts without characters that the service refuses."""
+    return value.translate(_ESCAPES) if isinstance(value, str) else value  # type: ignore[return-value]
+
+
+def read_value(value: T) -> T:
+    """The value that `write_value` made this of."""
+    if isinstance(value, str) and "\\" in value:
+        return _ESCAPED.sub(lambda match: chr(int(match[1], 16)) if match[1] else "\\", value)  # type: ignore[return-value]
+    return value
+
+
 def write_record(model: type[Record], stored: Stored, write: str) -> Entity:
     """The entity of a record."""
     record, hidden = stored.record, stored.hidden
@@ -52,7 +68,7 @@ def write_record(model: type[Record], stored: Stored, write: str) -> Entity:
     entity: Entity = {"PartitionKey": place.partition, "RowKey": place.row, MARK: str(record[MARK]), "Write": write}
     for name in model.filterable:
         if record.get(name) is not None:
-            entity[name] = record[name]
+            entity[name] = write_value(record[name])
     for name in model.durations:
         if record.get(name) is not None:
             entity[name] = float(record[name])
@@ -89,7 +105,7 @@ def text_of(entity: Mapping[str, Any]) -> str:
     if entity.get("Record1") is None:
         return str(first)
     parts = [entity.get(name) for name in _PARTS]
-    return "".join(part for part in parts if part is not None)
+    return "".join(str(part) for part in parts if part is not None)
 
 
 def read_record(entity: Mapping[str, Any]) -> Stored | None:
@@ -97,15 +113,15 @@ def read_record(entity: Mapping[str, Any]) -> Stored | None:
     try:
         record = json.loads(text_of(entity))
         key = key_of(entity["RowKey"])
-    except ValueError:
+        buckets = {
+            name.removeprefix(_BUCKET): int(number)
+            for name, number in entity.items()
+            if name.startswith(_BUCKET) and number is not None
+        }
+    except (ValueError, TypeError):
         return None
     if not isinstance(record, dict) or (record.get("timestamp"), record.get("id")) != key:
         return None
-    buckets = {
-        name.removeprefix(_BUCKET): int(number)
-        for name, number in entity.items()
-        if name.startswith(_BUCKET) and number is not None
-    }
     return Stored(record, Hidden(entity.get("Hash"), entity.get("Privacy"), buckets), etag_of(entity))
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
+from shared.backends.tables.entities import write_value
 from shared.query import Aggregation, Query, Value
 
 _MAX_COMPARISONS = 11
@@ -50,8 +51,8 @@ def read_filters(filters: Mapping[str, tuple[Value, ...]]) -> Filters:
     here: dict[str, frozenset[Typed]] = {}
     comparisons, encoded = _MAX_COMPARISONS, _MAX_ENCODED
     for name, values in sorted(filters.items(), key=lambda item: len(item[1])):
-        different = {_typed(value): value for value in values}
-        length = sum(len(quote(str(value))) for value in values[:_MAX_COMPARISONS])
+        different = {_typed(value): value for value in map(write_value, values)}
+        length = sum(len(quote(str(value))) for value in list(different.values())[:_MAX_COMPARISONS])
         if len(different) > comparisons or length > encoded:
             here[name] = frozenset(different)
             continue

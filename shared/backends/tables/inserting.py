@@ -13,6 +13,7 @@ from typing import Any
 
 from shared.backends.tables.calls import RefusalError
 from shared.backends.tables.client import Connection
+from shared.backends.tables.concurrency import together
 from shared.backends.tables.entities import Entity
 from shared.backends.tables.filters import Condition
 from shared.backends.tables.keys import Place
@@ -48,7 +49,7 @@ class Inserter:
         """What became of each entity, in the order given; no two may have the same keys."""
         results: dict[int, Result] = {}
         batches = _batches(entities)
-        await asyncio.gather(*(self._insert(model, entities, batch, results) for batch in batches))
+        await together(*(self._insert(model, entities, batch, results) for batch in batches))
         return [results[position] for position in range(len(entities))]
 
     async def _insert(
@@ -81,10 +82,10 @@ class Inserter:
     async def _send(self, model: type[Record], entities: list[Entity]) -> list[Inserted]:
         if len(entities) == 1:
             single = await self._connection.call(model, lambda table: table.create_entity(entities[0], **_QUIETLY))
-            return [str(single.value["etag"])]
+            return [str(single["etag"])]
         operations: Any = [("create", entity, _QUIETLY) for entity in entities]
         answer = await self._connection.call(model, lambda table: table.submit_transaction(operations))
-        return [str(part["etag"]) for part in answer.value]
+        return [str(part["etag"]) for part in answer]
 
     async def _in_the_way(self, model: type[Record], entities: list[Entity]) -> list[Row | None]:
         """The entities that have the keys of these. What is sent together stands together, so it is asked for so first."""

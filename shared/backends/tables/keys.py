@@ -28,6 +28,7 @@ _OPPOSITE = str.maketrans(_ALPHABET, _ALPHABET[::-1])
 _AFTER_ALL = "~"
 """Sorts after every character of an id, so that a shorter id comes after the longer ones that begin with it."""
 _DIGITS = 15
+_OLDEST = f"{_LAST_MS:0{_DIGITS}d}"
 
 
 class Place(NamedTuple):
@@ -54,7 +55,9 @@ def row_key(key: Key) -> str:
 
 def is_row_key(row: str) -> bool:
     """Whether a RowKey is one that a record of ours could have."""
-    return row[:_DIGITS].isdigit() and row[_DIGITS : _DIGITS + 1] == "_" and row.endswith(_AFTER_ALL)
+    digits = row[:_DIGITS]
+    is_moment = digits.isascii() and digits.isdigit() and digits <= _OLDEST
+    return is_moment and row[_DIGITS : _DIGITS + 1] == "_" and row.endswith(_AFTER_ALL)
 
 
 def key_of(row: str) -> Key:

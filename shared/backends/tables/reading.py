@@ -1,6 +1,6 @@
 """Reads over the buckets of a model: each is read by itself and at the same time, and the rows are merged here."""
 
-import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -8,18 +8,24 @@ from typing import Any
 
 from shared.backends.tables.calls import RefusalError
 from shared.backends.tables.client import Connection
+from shared.backends.tables.concurrency import together
 from shared.backends.tables.entities import MARK, read_record, text_of
 from shared.backends.tables.filters import Condition, Filters, read_filters
-from shared.backends.tables.keys import BUCKETS, Place, counted_back, is_row_key, moment_of, timestamp_at
+from shared.backends.tables.keys import BUCKETS, Place, counted_back, is_row_key, key_of, moment_of, timestamp_at
 from shared.backends.tables.scanning import PAGE_ROWS, Ask, BucketScan, Row
 from shared.backends.tables.windows import ranges, window_of
 from shared.models import Record
 from shared.query import Aggregation, Key, Page, Query, Stored
 from shared.timestamps import from_ms
+from shared.timing import Clock, remaining_seconds
+
+logger = logging.getLogger(__name__)
 
 KEYS = ("PartitionKey", "RowKey", MARK)
 MAX_CALLS = 400
 """Calls of one page, after which it ends where it is."""
+_MAX_SECONDS = 20.0
+"""How long a page may take, at most half of what is left of the deadline."""
 _LEAST_ID, _GREATEST_ID = "0", "z" * 128
 
 
@@ -33,23 +39,23 @@ class Rows:
 
 
 class Reader:
-    """Reads entities of a model's table. `max_calls` bounds a page."""
+    """Reads entities of a model's table. `max_calls` bounds a page, as does the time that `clock` tells."""
 
-    def __init__(self, connection: Connection, max_calls: int = MAX_CALLS) -> None:
+    def __init__(self, connection: Connection, max_calls: int = MAX_CALLS, *, clock: Clock = time.monotonic) -> None:
         self._connection = connection
         self._max_calls = max_calls
+        self._clock = clock
 
     async def entity(self, model: type[Record], place: Place, select: Sequence[str] | None = None) -> Row | None:
         """The entity at a place: one point read."""
         try:
-            answer = await self._connection.call(
+            return await self._connection.call(
                 model, lambda table: table.get_entity(place.partition, place.row, select=list(select) if select else None)
             )
         except RefusalError as refusal:
             if refusal.status == 404:
                 return None
             raise
-        return answer.value
 
     def asking(self, model: type[Record], select: Sequence[str] | None) -> Ask:
         """How a table is asked for rows."""
@@ -61,7 +67,7 @@ class Reader:
                 ).by_page(token)
                 return [row async for row in await anext(pages)], pages.continuation_token
 
-            return (await self._connection.call(model, send)).value
+            return await self._connection.call(model, send)
 
         return ask
 
@@ -75,8 +81,15 @@ class Reader:
             return size <= query.max_bytes
 
         found = await self.rows(query, None, fits=fits, max_calls=self._max_calls)
-        items = [stored for stored in map(read_record, found.rows) if stored is not None]
-        return Page(items, found.more, found.resume)
+        items: list[Stored] = []
+        for row in found.rows:
+            stored = read_record(row)
+            if stored is None:
+                logger.warning("a record can't be read", extra={"record_id": key_of(str(row["RowKey"])).id})
+            else:
+                items.append(stored)
+        last = key_of(str(found.rows[-1]["RowKey"])) if found.more and found.rows else None
+        return Page(items, found.more, found.resume or last)
 
     async def rows(
         self,
@@ -90,15 +103,17 @@ class Reader:
         filters = read_filters(query.filters)
         scans = self._scans(query, filters, None if select is None else [*select, *filters.here])
         rows: list[Row] = []
+        end = self._end_of_page()
         wanted = query.limit * 3 // 8 + 8 if query.descending else query.limit + 1
         while True:
             hungry = [scan for scan in scans if not scan.rows and not scan.done]
             if hungry:
-                if max_calls is not None and sum(scan.calls for scan in scans) >= max_calls:
+                calls = sum(scan.calls for scan in scans)
+                if max_calls is not None and (calls >= max_calls or self._clock() >= end):
                     frontier = _frontier(query, hungry)
                     if frontier is not None:
                         return _ended(query, rows, scans, frontier)
-                await asyncio.gather(*(scan.advance(wanted) for scan in hungry))
+                await together(*(scan.advance(wanted) for scan in hungry))
                 wanted = query.limit + 1
                 continue
             scan = _next(scans, descending=query.descending)
@@ -108,14 +123,16 @@ class Reader:
                 return Rows(rows, more=True)
             rows.append(scan.rows.popleft())
 
+    def _end_of_page(self) -> float:
+        remaining = remaining_seconds()
+        return self._clock() + (_MAX_SECONDS if remaining is None else min(_MAX_SECONDS, remaining / 2))
+
     def _scans(self, query: Query, filters: Filters, select: Sequence[str] | None) -> list[BucketScan]:
         ask = self.asking(query.model, select)
         scout = ask if select is not None else self.asking(query.model, [*KEYS, *filters.here])
         window, now = window_of(query), counted_back(from_ms(int(time.time() * 1_000)))
-        return [
-            BucketScan(ask, scout, filters, bucket, window, descending=query.descending, wanted=query.limit + 1, now=now)
-            for bucket in range(BUCKETS)
-        ]
+        options: dict[str, Any] = {"descending": query.descending, "wanted": query.limit + 1, "now": now, "clock": self._clock}
+        return [BucketScan(ask, scout, filters, bucket, window, **options) for bucket in range(BUCKETS)]
 
     async def everything(self, asked: Query | Aggregation, select: Sequence[str], take: Callable[[Row], None]) -> None:
         """Give every row of a query to `take`, bucket by bucket at the same time, in no particular order."""
@@ -130,7 +147,7 @@ class Reader:
                 if row.get(MARK) is not None and is_row_key(str(row["RowKey"])) and filters.passes(row):
                     take(row)
 
-        await asyncio.gather(*map(read, range(BUCKETS)))
+        await together(*map(read, range(BUCKETS)))
 
 
 async def _all_rows(ask: Ask, conditions: Iterable[Condition]) -> AsyncIterator[Row]:
@@ -153,13 +170,11 @@ def _next(scans: list[BucketScan], *, descending: bool) -> BucketScan | None:
 
 
 def _frontier(query: Query, hungry: list[BucketScan]) -> int | None:
-    """How far all buckets have been read; None where that is nowhere yet."""
+    """How far all buckets have been read; None where that is nowhere yet, or no further than the last page."""
     window = window_of(query)
-    if query.descending:
-        moment = min(scan.mark for scan in hungry)
-        return moment if moment > window.start else None
-    moment = max(scan.mark for scan in hungry)
-    return moment if moment < window.end else None
+    moment = (min if query.descending else max)(scan.mark for scan in hungry)
+    has_moved = moment > window.start if query.descending else moment < window.end
+    return moment if has_moved and _resume(query, moment) != query.after else None
 
 
 def _ended(query: Query, rows: list[Row], scans: list[BucketScan], frontier: int) -> Rows:

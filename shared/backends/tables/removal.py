@@ -7,13 +7,14 @@ claim. A claim that is left over is no record, and the next create of the id tak
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from azure.core import MatchConditions
 
 from shared.backends.tables.calls import RefusalError
 from shared.backends.tables.client import Connection
+from shared.backends.tables.concurrency import together
 from shared.backends.tables.entities import MARK, Claim, etag_of, read_claim
 from shared.backends.tables.inserting import MAX_OPERATIONS
 from shared.backends.tables.keys import Place, claim_place, is_own_claim, key_of, record_place
@@ -28,6 +29,11 @@ logger = logging.getLogger(__name__)
 _CLAIM = (*KEYS, "Place", "Contended", "Fences")
 _CONCURRENT_CALLS = 8
 _MAX_ROUNDS = 50
+_LOOKS = 7
+"""How often a purge looks for the record of a claim that has none, about 1.3 s together: it may be on its way."""
+_FIRST_PAUSE = 0.01
+
+T = TypeVar("T")
 
 
 class Remover:
@@ -47,11 +53,13 @@ class Remover:
             if etag is not None and etag != seen:
                 raise changed(model)
             try:
-                await self._send(model, [place], seen)
+                await self._send(model, {place: seen})
             except RefusalError as refusal:
                 if refusal.status != 404:
                     if etag is not None:
                         raise changed(model) from refusal
+                    if refusal.lost:  # deleted and created anew, or never deleted and changed by another
+                        raise UnavailableError("Whether the record was deleted is not known; it is another now.") from refusal
                     continue
                 if not refusal.lost:
                     raise not_found(model) from refusal
@@ -77,79 +85,106 @@ class Remover:
         if claim is None or claim.contended:
             return
         try:
-            await self._send(model, [claim_place(record_id)], claim.etag)
+            await self._send(model, {claim_place(record_id): claim.etag})
         except RefusalError:
             logger.debug("the claim had been taken over")
         except TransientError:
             logger.warning("a claim is left over; the next create of its id takes it")
 
-    async def _send(self, model: type[Record], places: Sequence[Place], etag: str | None = None) -> None:
-        """Delete entities of one partition together, any version of them where no etag is given."""
-        condition: dict[str, Any] = {} if etag is None else {"etag": etag, "match_condition": MatchConditions.IfNotModified}
-        operations: Any = [("delete", {"PartitionKey": place.partition, "RowKey": place.row}, condition) for place in places]
+    async def _send(self, model: type[Record], etags: Mapping[Place, str | None]) -> None:
+        """Delete entities of one partition together, any version of those that have no etag here."""
+        operations: Any = [
+            ("delete", {"PartitionKey": place.partition, "RowKey": place.row}, _if_match(etag)) for place, etag in etags.items()
+        ]
         await self._connection.call(model, lambda table: table.submit_transaction(operations))
 
     async def delete_where(self, query: Query) -> tuple[int, bool]:
-        """Delete the first records of a list: how many there were, and whether more follow."""
+        """Delete the first records of a list, those that have not changed since: how many, and whether there may be more."""
         found = await self._reader.rows(query, KEYS)
-        keys = [key_of(str(row["RowKey"])) for row in found.rows]
-        claims = await self._claims_of(query.model, [key for key in keys if not is_own_claim(key)])
-        count = await self._delete_all(query.model, [record_place(key) for key in keys])
-        free = [(record_id, claim) for record_id, claim in claims.items() if not claim.contended]
-        await asyncio.gather(*(self._gated(self._release(query.model, record_id, claim)) for record_id, claim in free))
-        return count, found.more
+        etags = {key_of(str(row["RowKey"])): etag_of(row) for row in found.rows}
+        claims = await self._claims_of(query.model, [key for key in etags if not is_own_claim(key)])
+        deleted = await self._delete_all(query.model, {record_place(key): etag for key, etag in etags.items()})
+        gone = [key.id for key in etags if record_place(key) in deleted]
+        await together(*(self._gated(self._release, query.model, record_id, claims.get(record_id)) for record_id in gone))
+        return len(deleted), found.more or len(deleted) < len(etags)
 
     async def _claims_of(self, model: type[Record], keys: Sequence[Key]) -> dict[str, Claim]:
         """The claims that lead to these records."""
 
         async def look(key: Key) -> tuple[Key, Row | None]:
-            return key, await self._gated(self._reader.entity(model, claim_place(key.id), _CLAIM))
+            return key, await self._gated(self._reader.entity, model, claim_place(key.id), _CLAIM)
 
-        found = await asyncio.gather(*map(look, keys))
+        found = await together(*map(look, keys))
         claims = {key: read_claim(row) for key, row in found if row is not None}
         return {key.id: claim for key, claim in claims.items() if claim is not None and claim.timestamp == key.timestamp}
 
-    async def _gated(self, work: Any) -> Any:
+    async def _gated(self, work: Callable[..., Awaitable[T]], *given: Any) -> T:
         async with self._gate:
-            return await work
+            return await work(*given)
 
-    async def _delete_all(self, model: type[Record], places: Sequence[Place]) -> int:
-        """Delete what stands at places, and say how much there was."""
+    async def _delete_all(self, model: type[Record], etags: Mapping[Place, str | None]) -> set[Place]:
+        """Delete what stands at places under these etags; where there was something that is gone now."""
         groups: defaultdict[str, list[Place]] = defaultdict(list)
-        for place in places:
+        for place in etags:
             groups[place.partition].append(place)
         batches = [
-            group[start : start + MAX_OPERATIONS] for group in groups.values() for start in range(0, len(group), MAX_OPERATIONS)
+            {place: etags[place] for place in group[start : start + MAX_OPERATIONS]}
+            for group in groups.values()
+            for start in range(0, len(group), MAX_OPERATIONS)
         ]
-        return sum(await asyncio.gather(*(self._gated(self._delete_batch(model, batch)) for batch in batches)))
+        return set().union(*await together(*(self._gated(self._delete_batch, model, batch) for batch in batches)))
 
-    async def _delete_batch(self, model: type[Record], places: list[Place]) -> int:
-        """All at once; where one is missing, each by itself, and after a lost answer those that are gone were ours."""
+    async def _delete_batch(self, model: type[Record], etags: Mapping[Place, str | None]) -> set[Place]:
+        """All at once; where one is missing or changed, each by itself. After a lost answer those that are gone were ours."""
         try:
-            await self._send(model, places)
+            await self._send(model, etags)
         except RefusalError as refusal:
-            if len(places) == 1:
-                return int(refusal.lost)
-            there = [place for place in places if await self._reader.entity(model, place, KEYS) is not None]
-            gone = len(places) - len(there) if refusal.lost else 0
-            return gone + sum([await self._delete_batch(model, [place]) for place in there])
-        return len(places)
+            if len(etags) == 1:
+                return set(etags) if refusal.lost and refusal.status == 404 else set()
+            there = [place for place in etags if await self._reader.entity(model, place, KEYS) is not None]
+            gone = etags.keys() - set(there) if refusal.lost else set()
+            return gone.union(*[await self._delete_batch(model, {place: etags[place]}) for place in there])
+        return set(etags)
 
     async def purge(self, model: type[Record], record_ids: Sequence[str]) -> int:
         """Delete records with their claims and fences. How many records there were."""
-        counts = await asyncio.gather(*(self._gated(self._purge(model, record_id)) for record_id in dict.fromkeys(record_ids)))
+        counts = await together(*(self._gated(self._purge, model, record_id) for record_id in dict.fromkeys(record_ids)))
         return sum(counts)
 
     async def _purge(self, model: type[Record], record_id: str) -> int:
-        place, etag, claim = await self._locate(model, record_id)
-        count = 0
-        if place is not None and etag is not None:
-            count = await self._delete_batch(model, [place])
-        if claim is not None:
-            left = [record_place(Key(moment, record_id)) for moment in claim.fences]
-            for other in (*left, claim_place(record_id)):
-                await self._delete_batch(model, [other])
-        return count
+        """Everything only in the version that was seen: what a create puts there meanwhile came after the purge."""
+        for _ in range(_MAX_ROUNDS):
+            place, etag, claim = await self._locate_settled(model, record_id)
+            if place is not None and etag is not None and not await self._delete_batch(model, {place: etag}):
+                continue
+            if claim is not None:
+                for moment in {claim.timestamp, *claim.fences}:
+                    await self._delete_fence(model, record_place(Key(moment, record_id)))
+                try:
+                    await self._send(model, {claim_place(record_id): claim.etag})
+                except RefusalError:
+                    logger.debug("the claim had been taken over")
+            return int(etag is not None)
+        raise UnavailableError("The record is being changed by too many at once.")
+
+    async def _locate_settled(self, model: type[Record], record_id: str) -> tuple[Place | None, str | None, Claim | None]:
+        """As `_locate`, after a moment for the create that a claim without a record may be of."""
+        for look in range(_LOOKS):
+            place, etag, claim = await self._locate(model, record_id)
+            if claim is None or etag is not None:
+                return place, etag, claim
+            await asyncio.sleep(_FIRST_PAUSE * 2**look)
+        return await self._locate(model, record_id)
+
+    async def _delete_fence(self, model: type[Record], place: Place) -> None:
+        """Delete what stands at a place unless it is a record."""
+        fence = await self._reader.entity(model, place, KEYS)
+        if fence is not None and fence.get(MARK) is None:
+            await self._delete_batch(model, {place: etag_of(fence)})
+
+
+def _if_match(etag: str | None) -> dict[str, Any]:
+    return {} if etag is None else {"etag": etag, "match_condition": MatchConditions.IfNotModified}
 
 
 def not_found(model: type[Record]) -> NotFoundError:

@@ -63,7 +63,7 @@ def ranges(window: Window, bucket: int) -> list[Condition]:
     found = [_on_day(bucket, start_day) & above] if head_cut else []
     first_whole, last_whole = start_day + bool(head_cut), last_day - bool(tail_cut)
     if first_whole <= last_whole:
-        found.append(_on_days(bucket, first_whole, last_whole))
+        found.append(days(bucket, first_whole, last_whole))
     if tail_cut:
         found.append(_on_day(bucket, last_day) & below)
     return found
@@ -73,27 +73,41 @@ def _on_day(bucket: int, day: int) -> Condition:
     return Condition("PartitionKey eq @day", {"day": day_partition(bucket, day)})
 
 
-def _on_days(bucket: int, first: int, last: int) -> Condition:
+def days(bucket: int, first: int, last: int) -> Condition:
+    """The range of whole counted-back days."""
     names = {"from": day_partition(bucket, first), "to": day_partition(bucket, last)}
     return Condition("PartitionKey ge @from and PartitionKey le @to", names)
 
 
-def split(window: Window, now: int, crowded: int | None = None) -> list[Window]:
+def split(window: Window, now: int, crowded: int | None = None, *, descending: bool = True) -> list[Window]:
     """Smaller windows, newest first; the window itself where it is one millisecond.
 
-    Around the present (`now`, counted back) they grow into the past, since that is where records are; else halves. Around
-    a moment that is `crowded`, that moment is cut out.
+    From the present (`now`, counted back) they grow into the past, since that is where records are; where that is not
+    inside, they grow from the end that is read first. Around a moment that is `crowded`, that moment is cut out.
     """
     if window.end - window.start <= 1:
         return [window]
     if crowded is not None:
         cuts = [moment for moment in (crowded, crowded + 1) if window.start < moment < window.end]
     elif window.start < now < window.end:
-        cuts, distance = [now], DAY_MS
-        while now + distance < window.end:
-            cuts.append(now + distance)
-            distance *= _GROWTH
+        cuts = [now, *_growing(now, window.end)]
     else:
-        cuts = [(window.start + window.end) // 2]
+        cuts = _growing(window.start, window.end)
+        if not descending:
+            cuts = [window.start + window.end - cut for cut in reversed(cuts)]
+    cuts = cuts or [(window.start + window.end) // 2]
     edges = [window.first, *map(edge, cuts), window.last]
     return [Window(first, last) for first, last in pairwise(edges)]
+
+
+def _growing(start: int, end: int) -> list[int]:
+    """Moments at growing distances: a day, four days, sixteen... or parts of a window that is not long.
+
+    The last is not close to the end: a page that goes on from one of them would hardly move.
+    """
+    cuts: list[int] = []
+    distance = min(DAY_MS, max(1, (end - start) // _GROWTH**3))
+    while start + distance + distance // _GROWTH < end:
+        cuts.append(start + distance)
+        distance *= _GROWTH
+    return cuts

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from shared.backends.base import Outcome
 from shared.backends.tables.claims import Claims
 from shared.backends.tables.client import Connection
+from shared.backends.tables.concurrency import together
 from shared.backends.tables.entities import Claim, Entity, new_write, read_claim, text_of, write_claim, write_record
 from shared.backends.tables.inserting import Inserter, Result
 from shared.backends.tables.keys import claim_place, is_own_claim, record_place
@@ -52,7 +53,7 @@ class Writer:
                 entity = write_record(model, stored, new_write())
                 entry = _Entry(position, replace(stored, record=json.loads(text_of(entity))), entity)
                 (own if is_own_claim(stored.key) else claimed).append(entry)
-        await asyncio.gather(self._create(model, own, outcomes), self._claim_and_create(model, claimed, outcomes))
+        await together(self._create(model, own, outcomes), self._claim_and_create(model, claimed, outcomes))
         for position, stored in enumerate(records):
             if position not in outcomes:
                 outcome = outcomes[first[stored.id]]
@@ -62,14 +63,14 @@ class Writer:
     async def _create(self, model: type[Record], entries: list[_Entry], outcomes: dict[int, Outcome]) -> None:
         results = await self._inserter.insert(model, [entry.entity for entry in entries])
         pairs = zip(entries, results, strict=True)
-        await asyncio.gather(*(self._conclude(model, entry, result, outcomes) for entry, result in pairs))
+        await together(*(self._conclude(model, entry, result, outcomes) for entry, result in pairs))
 
     async def _claim_and_create(self, model: type[Record], entries: list[_Entry], outcomes: dict[int, Outcome]) -> None:
         claims = [write_claim(claim_place(entry.stored.id), Claim(entry.stored.timestamp), new_write()) for entry in entries]
         results = await self._inserter.insert(model, claims)
         ours = [entry for entry, result in zip(entries, results, strict=True) if isinstance(result, str)]
         others = [pair for pair in zip(entries, results, strict=True) if not isinstance(pair[1], str)]
-        await asyncio.gather(
+        await together(
             self._create(model, ours, outcomes),
             *(self._conclude(model, entry, result, outcomes) for entry, result in others),
         )
