@@ -65,6 +65,7 @@ def rebuild(directory: Directory, reason: str) -> Index:
         records = sum(_read_model(directory, connection, model) for model in MODELS.values())
         create_secondary_indexes(connection)
         connection.execute("COMMIT")
+        connection.execute("PRAGMA journal_mode = WAL")  # while nobody else is there: changing it takes the file alone
     building.replace(path)
     directory.remove_old_indexes(number)
     if reason != "there is none" or records:
