@@ -29,7 +29,6 @@ from tests.servers.cosmos.server import CosmosDouble
 
 PARTITIONS = 2
 BUCKETS = 4
-DATABASE = "bench"
 _ROOT = Path(__file__).parents[1]
 _TIMED_IMPORT = "import time; started = time.perf_counter(); import {}; print(time.perf_counter() - started)"
 
@@ -86,13 +85,15 @@ async def measure(rounds: int) -> Measured:
 
 @asynccontextmanager
 async def _contenders(url: str) -> AsyncIterator[dict[str, Contender]]:
-    backend = CosmosBackend(Access(url, "BENCH", KEY), DATABASE, BUCKETS)
-    await backend.connect()
-    async with CosmosClient(url, KEY, enable_endpoint_discovery=False) as client:
+    backends = {name: CosmosBackend(Access(url, "BENCH", KEY), f"bench-{name}", BUCKETS) for name in ("bare", "ours")}
+    for backend in backends.values():
+        await backend.connect()
         await backend.count(Query(MODEL))
-        container = client.get_database_client(DATABASE).get_container_client(MODEL.route)
-        yield {"bare": Bare(container), "ours": Ours(backend)}
-    await backend.disconnect()
+    async with CosmosClient(url, KEY, enable_endpoint_discovery=False) as client:
+        container = client.get_database_client("bench-bare").get_container_client(MODEL.route)
+        yield {"bare": Bare(container), "ours": Ours(backends["ours"])}
+    for backend in backends.values():
+        await backend.disconnect()
 
 
 async def _calls() -> dict[str, dict[str, int]]:
