@@ -9,6 +9,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from itertools import cycle
 
 from bench.handler import bodies
@@ -84,7 +85,7 @@ async def run(port: int, seconds: float, connections: int, seed: int) -> dict[st
     opened = []
     for number in range(connections):
         stream = requests(number, seed, contents)
-        _, protocol = await loop.create_connection(lambda stream=stream: Connection(stream), "127.0.0.1", port)  # type: ignore[misc]
+        _, protocol = await loop.create_connection(partial(Connection, stream), "127.0.0.1", port)
         opened.append(protocol)
     await asyncio.sleep(_WARM_UP_SECONDS + seconds)
     for protocol in opened:

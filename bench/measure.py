@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median, quantiles
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from bench.data import build_directory
 from shared.backends.file.backend import FileBackend
@@ -50,9 +51,9 @@ class Context:
         return TemporaryDirectory(dir=self.folder)
 
 
-async def opened(root: Path, **options: object) -> FileBackend:
+async def opened(root: Path, **options: Any) -> FileBackend:
     """A connected backend over a directory; it is indexed first where need be."""
-    backend = FileBackend(root, **options)  # type: ignore[arg-type]
+    backend = FileBackend(root, **options)
     await backend.connect()
     return backend
 

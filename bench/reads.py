@@ -4,6 +4,7 @@ import http.client
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -51,7 +52,7 @@ async def find(context: Context) -> list[Result]:
     results = []
     for name, query in _shapes(context).items():
         await backend.find(query)
-        rounds = [await typical(lambda query=query: backend.find(query), _CALLS) for _ in range(context.rounds)]  # type: ignore[misc]
+        rounds = [await typical(partial(backend.find, query), _CALLS) for _ in range(context.rounds)]
         best = least(rounds) * MS
         results.append(
             Result(f"{name}, warm", context.records, {"ms": best, "median_round_ms": median(rounds) * MS}, "5 ms", best < 5)
@@ -67,7 +68,7 @@ async def _by_id(context: Context, backend: FileBackend) -> Result:
     ids = [stored.id for page in pages for stored in page.items]
 
     async def each() -> float:
-        return median([await seconds(lambda one=one: backend.find_by_id(SystemEventLog, one)) for one in ids])  # type: ignore[misc]
+        return median([await seconds(partial(backend.find_by_id, SystemEventLog, one)) for one in ids])
 
     await each()
     best = least([await each() for _ in range(context.rounds)]) * MS

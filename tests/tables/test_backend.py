@@ -212,7 +212,7 @@ async def test_filters_on_characters_that_the_service_refuses(bench: Bench, back
 async def test_a_disconnect_that_is_given_up(bench: Bench) -> None:
     """It frees the connections even so."""
     backend = await bench.open()
-    async with backend._use():
+    with backend._in_hand:
         disconnecting = asyncio.create_task(backend.disconnect())
         await asyncio.sleep(0)
         disconnecting.cancel()

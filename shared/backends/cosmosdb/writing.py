@@ -10,6 +10,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from azure.cosmos.aio import ContainerProxy
@@ -78,7 +79,7 @@ class Writer:
         async with self._gate:
             for _ in range(_MAX_ROUNDS):
                 try:
-                    answer = await self._connection.caller.call(lambda batch=batch: self._send(container, batch))  # type: ignore[misc]
+                    answer = await self._connection.caller.call(partial(self._send, container, batch))
                 except RefusalError as refusal:
                     lost = lost or refusal.lost
                 except TransientError as error:
@@ -193,9 +194,7 @@ class Writer:
                     for record_id, etag in etags.items()
                 ]
                 try:
-                    await self._connection.caller.call(
-                        lambda operations=operations: container.execute_item_batch(operations, partition_key=key)  # type: ignore[misc]
-                    )
+                    await self._connection.caller.call(partial(container.execute_item_batch, operations, partition_key=key))
                 except RefusalError as refusal:
                     lost = refusal.lost
                 else:

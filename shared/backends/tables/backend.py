@@ -2,12 +2,12 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from shared.backends.base import Backend, BackendStats, Deleted, Outcome
+from shared.backends.in_hand import InHand
 from shared.backends.tables import aggregation as figures
 from shared.backends.tables.access import Access, read_access
 from shared.backends.tables.claims import replace_entity
@@ -20,7 +20,6 @@ from shared.backends.tables.reading import MAX_CALLS, Reader
 from shared.backends.tables.removal import Remover, changed, not_found
 from shared.backends.tables.writing import Writer
 from shared.config import Settings
-from shared.errors import UnavailableError
 from shared.models import ALL_MODELS, Record, State
 from shared.query import Aggregation, Group, Page, Query, Stored
 
@@ -59,53 +58,35 @@ class TablesBackend(Backend):
         self._writer = Writer(self._connection, self._reader)
         self._remover = Remover(self._connection, self._reader)
         self._connecting = asyncio.Lock()
-        self._connected = False
-        self._in_hand = 0
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self._in_hand = InHand()
 
     async def connect(self) -> None:
         async with self._connecting:
-            if not self._connected:
+            if not self._in_hand.is_open:
                 self._connection.open()
-                self._connected = True
+                self._in_hand.open()
 
     async def disconnect(self) -> None:
         async with self._connecting:
-            if self._connected:
-                self._connected = False
+            if self._in_hand.is_open:
                 try:
-                    await self._idle.wait()
+                    await self._in_hand.close()
                 finally:
                     await self._connection.close()
 
-    @asynccontextmanager
-    async def _use(self) -> AsyncIterator[None]:
-        """Work that a disconnect waits for."""
-        if not self._connected:
-            raise UnavailableError("The database is not connected.")
-        self._in_hand += 1
-        self._idle.clear()
-        try:
-            yield
-        finally:
-            self._in_hand -= 1
-            if not self._in_hand:
-                self._idle.set()
-
     async def create_many(self, model: type[Record], records: Sequence[Stored]) -> list[Outcome]:
-        async with self._use():
+        with self._in_hand:
             return await self._writer.create_many(model, records)
 
     async def put_raw(self, model: type[Record], records: Sequence[Stored]) -> list[Outcome]:
         return await self.create_many(model, records)
 
     async def find_by_id(self, model: type[Record], record_id: str) -> Stored | None:
-        async with self._use():
+        with self._in_hand:
             return await self._writer.find(model, record_id)
 
     async def update(self, model: type[Record], stored: Stored, etag: str) -> Stored:
-        async with self._use():
+        with self._in_hand:
             if _ETAG.fullmatch(etag) is not None:
                 entity = write_record(model, stored, new_write())
                 new_etag = await replace_entity(self._connection, self._reader, model, entity, etag)
@@ -115,38 +96,38 @@ class TablesBackend(Backend):
             raise not_found(model) if found is None else changed(model)
 
     async def delete(self, model: type[Record], record_id: str, etag: str | None = None) -> None:
-        async with self._use():
+        with self._in_hand:
             await self._remover.delete(model, record_id, etag)
 
     async def find(self, query: Query) -> Page:
-        async with self._use():
+        with self._in_hand:
             return Page([], more=False) if asks_nothing(query) else await self._reader.page(query)
 
     async def count(self, query: Query) -> int:
-        async with self._use():
+        with self._in_hand:
             return await figures.count(self._reader, query)
 
     async def aggregate(self, aggregation: Aggregation) -> list[Group]:
-        async with self._use():
+        with self._in_hand:
             return await figures.aggregate(self._reader, aggregation)
 
     async def delete_where(self, query: Query) -> Deleted:
-        async with self._use():
+        with self._in_hand:
             if asks_nothing(query):
                 return Deleted(0, more=False)
             count, more = await self._remover.delete_where(query)
             return Deleted(count, more)
 
     async def purge(self, model: type[Record], record_ids: Sequence[str]) -> int:
-        async with self._use():
+        with self._in_hand:
             return await self._remover.purge(model, record_ids)
 
     async def get_stats(self) -> BackendStats:
-        async with self._use():
+        with self._in_hand:
             found = await together(*(model_stats(self._reader, model) for model in ALL_MODELS))
             models = {model.__name__: stats for model, stats in zip(ALL_MODELS, found, strict=True)}
             return BackendStats(models, pool={"size": self._connections})
 
     async def health(self) -> None:
-        async with self._use():
+        with self._in_hand:
             await self._writer.find(State, "health")
