@@ -1,7 +1,6 @@
 """Changes to a stored record by JSON merge patch (RFC 7396). Pure: reading, writing and retrying are the service's."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -64,7 +63,7 @@ def apply_patch(
     if changed:
         record["updatedAt"] = max(now, current["updatedAt"])
         check_size(model, record)
-        stored = replace(stored, record=record, hidden=replace(stored.hidden, buckets=buckets_of(model, record)))
+        stored = stored._replace(record=record, hidden=stored.hidden._replace(buckets=buckets_of(model, record)))
     return Change(stored, bool(changed), cleaned.redactions + redactions, _answer(stored.record, patch, changed))
 
 

@@ -27,8 +27,7 @@ Value = str | int | bool
 WireRecord = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Hidden:
+class Hidden(NamedTuple):
     """What is stored beside a record and never goes on the wire.
 
     `content_hash` is SHA-256 (hex) of what the client first sent, after privacy; `privacy_version` names the rules,
@@ -37,15 +36,14 @@ class Hidden:
 
     content_hash: str | None = None
     privacy_version: str | None = None
-    buckets: Mapping[str, int] = field(default_factory=dict)
+    buckets: Mapping[str, int] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(NamedTuple):
     """A record in wire form with what is hidden beside it. `etag` is the backend's own and opaque; empty before storing."""
 
     record: WireRecord
-    hidden: Hidden = field(default_factory=Hidden)
+    hidden: Hidden = Hidden()
     etag: str = ""
 
     @property

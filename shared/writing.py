@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -164,7 +164,7 @@ class Writer:
         """Fill in a session that only records have made with the content now posted."""
         record = {**existing.record, **prepared.content, "timestamp": existing.timestamp, "id": existing.id}
         record["updatedAt"] = max(prepared.stored.record["updatedAt"], existing.record["updatedAt"])
-        described = replace(prepared.stored, record=arranged(prepared.model, record))
+        described = prepared.stored._replace(record=arranged(prepared.model, record))
         stored = await self._backend.update(prepared.model, described, existing.etag)
         return Written(_as_sent(prepared, stored), stored, redactions=prepared.redactions)
 

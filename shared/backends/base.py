@@ -3,15 +3,14 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from shared.errors import ConfigurationError, TransientError
 from shared.models import Record
 from shared.query import Aggregation, Group, Page, Query, Stored
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What became of one record of a write.
 
     `stored` with its etag when the database has it: the record just written, or with `existed` the one that already

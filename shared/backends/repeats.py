@@ -1,7 +1,6 @@
 """Batches in which an id comes twice: only the first of it goes to the database, and the others find what it made."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from shared.backends.base import Outcome
 from shared.query import Stored
@@ -23,5 +22,5 @@ def with_repeats(records: Sequence[Stored], outcomes: Mapping[int, Outcome]) -> 
         first = firsts.setdefault(stored.id, position)
         outcome = outcomes[first]
         repeats = first != position and outcome.error is None
-        made.append(replace(outcome, existed=True) if repeats else outcome)
+        made.append(outcome._replace(existed=True) if repeats else outcome)
     return made

@@ -1,6 +1,6 @@
 """Any series of writes and reads agrees with a dictionary."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -55,7 +55,7 @@ class Expected:
             with pytest.raises(NotFoundError):
                 await self.backend.update(MODEL, stored, self.seen[-1])
             return
-        stored = replace(stored, record={**stored.record, "timestamp": current.timestamp})
+        stored = stored._replace(record={**stored.record, "timestamp": current.timestamp})
         if stale:
             with pytest.raises(PreconditionFailedError):
                 await self.backend.update(MODEL, stored, self.other_etag(current))

@@ -1,7 +1,5 @@
 """Replacing and deleting records, and the etags that guard both."""
 
-from dataclasses import replace
-
 import pytest
 
 from shared.backends.base import Backend
@@ -20,7 +18,7 @@ async def test_an_update_replaces_the_record(backend: Backend, model: type[Recor
     stored = await add(backend, model, make(model, metadata={"before": 1, "both": {"a": 1}}))
     changed = make.changed(stored, metadata={"both": {"b": 2}})
     updated = await backend.update(model, changed, stored.etag)
-    assert updated == replace(changed, etag=updated.etag)
+    assert updated == changed._replace(etag=updated.etag)
     assert await backend.find_by_id(model, stored.id) == updated
 
 
@@ -43,7 +41,7 @@ async def test_an_update_replaces_hidden_fields(backend: Backend) -> None:
     """What is hidden beside a record follows its update."""
     stored = await add(backend, ApiRequestLog, make(ApiRequestLog, duration=10))
     hidden = make(ApiRequestLog, duration=5000).hidden
-    await backend.update(ApiRequestLog, replace(make.changed(stored, duration=5000), hidden=hidden), stored.etag)
+    await backend.update(ApiRequestLog, make.changed(stored, duration=5000)._replace(hidden=hidden), stored.etag)
     assert (await fetch(backend, ApiRequestLog, stored.id)).hidden == hidden
 
 

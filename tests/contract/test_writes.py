@@ -1,6 +1,5 @@
 """Creating records: one at a time, many at a time, and as they were elsewhere."""
 
-from dataclasses import replace
 from typing import cast
 
 import pytest
@@ -64,7 +63,7 @@ async def test_create_gives_what_is_stored(backend: Backend) -> None:
     """The outcome of a create is the record as it is then found, etag included."""
     given = make.full(ImageGenerationTransaction)
     stored = await add(backend, ImageGenerationTransaction, given)
-    assert stored == replace(given, etag=stored.etag)
+    assert stored == given._replace(etag=stored.etag)
     assert await backend.find_by_id(ImageGenerationTransaction, given.id) == stored
 
 
@@ -192,7 +191,7 @@ async def test_put_raw_keeps_records_as_they_are(backend: Backend, model: type[R
     [outcome] = await backend.put_raw(model, [given])
     found = await fetch(backend, model, given.id)
     assert not outcome.existed
-    assert found == replace(given, etag=kept(outcome).etag)
+    assert found == given._replace(etag=kept(outcome).etag)
 
 
 HIDDEN = {

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import logging
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -155,7 +154,7 @@ async def test_a_document_that_the_server_refuses(bench: Bench) -> None:
     backend = await bench.open()
     there = await add(backend, SystemEventLog, make(SystemEventLog))
     refused = make(SystemEventLog)
-    refused = replace(refused, hidden=replace(refused.hidden, buckets={"$n": 1}))
+    refused = refused._replace(hidden=refused.hidden._replace(buckets={"$n": 1}))
     given = make.many(SystemEventLog, 2)
     outcomes = await backend.create_many(SystemEventLog, [given[0], refused, there, given[1]])
     assert [outcome.existed for outcome in outcomes] == [False, False, True, False]

@@ -3,7 +3,6 @@
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -213,7 +212,7 @@ async def test_writes_right_after_an_edit_spoil_nothing(folder: Path, edit: Edit
                     found = await backend.find_by_id(MODEL, target)
                     assert found is not None
                     expected[target] = {**found.record, "message": "updated"}
-                    await backend.update(MODEL, replace(found, record=expected[target]), found.etag)
+                    await backend.update(MODEL, found._replace(record=expected[target]), found.etag)
                 case "delete" if target is not None:
                     await backend.delete(MODEL, target)
                     del expected[target]

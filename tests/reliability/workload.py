@@ -3,7 +3,6 @@
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from shared.backends.base import Backend
@@ -104,7 +103,7 @@ class Workload:
         metadata = before.record["metadata"]
         number, size = metadata["n"] + 1, self._chance.choice(_SIZES)
         changed = {**metadata, "n": number, "size": size, "text": text(record_id, number, size)}
-        after = replace(before, record={**before.record, "metadata": changed})
+        after = before._replace(record={**before.record, "metadata": changed})
         await self._told({(model, record_id): after}, self._backend.update(model, after, current.etag))
 
     async def delete(self, model: type[Record], record_id: str) -> None:

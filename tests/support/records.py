@@ -3,7 +3,6 @@
 import hashlib
 import math
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from shared import jsontext
@@ -143,7 +142,7 @@ class RecordMaker:
         """The record with other fields (None removes one), changed by the server now; its etag is left as it was."""
         self._count += 1
         merged = {**stored.record, "updatedAt": shift(START, seconds=self._count), **fields}
-        return replace(stored, record={name: value for name, value in merged.items() if value is not None})
+        return stored._replace(record={name: value for name, value in merged.items() if value is not None})
 
     def _random_bytes(self, count: int) -> bytes:
         return hashlib.sha256(str(self._count).encode()).digest()[:count]

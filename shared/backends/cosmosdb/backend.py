@@ -4,7 +4,6 @@ import asyncio
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from azure.core import MatchConditions
@@ -98,7 +97,7 @@ class CosmosBackend(Backend):
             except RefusalError as refusal:
                 return await self._settle_update(model, stored, refusal)
             replaced = answer.value
-            return replace(stored, etag=str(replaced.get("_etag") or replaced.get_response_headers().get("etag")))
+            return stored._replace(etag=str(replaced.get("_etag") or replaced.get_response_headers().get("etag")))
 
     async def _settle_update(self, model: type[Record], stored: Stored, refusal: RefusalError) -> Stored:
         """What a refused replace means: after a lost answer the stored record may be the one we sent."""

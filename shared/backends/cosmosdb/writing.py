@@ -9,7 +9,7 @@ import json
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -66,7 +66,7 @@ class Writer:
         for position, stored in first_of_each_id(records):
             item = self._items.write(model, stored, now)
             size = len(json.dumps(item, ensure_ascii=False).encode()) + _OVERHEAD_BYTES
-            entries.append(_Entry(position, replace(stored, record=json.loads(item["logogen"]["record"])), item, size))
+            entries.append(_Entry(position, stored._replace(record=json.loads(item["logogen"]["record"])), item, size))
         container = await self._connection.container(model) if entries else None
         if container is not None:
             await asyncio.gather(*(self._create(model, container, batch, outcomes) for batch in _batches(entries)))
@@ -87,7 +87,7 @@ class Writer:
                     return
                 else:
                     for entry, etag in zip(batch, answer.value, strict=True):
-                        outcomes[entry.position] = Outcome(replace(entry.stored, etag=etag))
+                        outcomes[entry.position] = Outcome(entry.stored._replace(etag=etag))
                     return
                 batch = await self._settle(model, batch, outcomes, lost=lost)
                 if not batch:

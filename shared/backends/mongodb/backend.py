@@ -4,7 +4,6 @@ import asyncio
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any
 
 from pymongo.asynchronous.collection import AsyncCollection
@@ -88,7 +87,7 @@ class MongoBackend(Backend):
                 found = await self._find(model, stored.id)
                 if found is None or found.etag != document[ETAG]:
                     raise _refusal(model, found)
-            return replace(stored, etag=document[ETAG])
+            return stored._replace(etag=document[ETAG])
 
     async def delete(self, model: type[Record], record_id: str, etag: str | None = None) -> None:
         with self._in_hand:

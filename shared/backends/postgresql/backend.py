@@ -1,8 +1,7 @@
 """The port on PostgreSQL: a table a model. Access, pool, calls, schema, queries and writes live in the other modules."""
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
 
 from shared.backends.base import Backend, BackendStats, Deleted, ModelStats, Outcome
 from shared.backends.in_hand import InHand
@@ -13,7 +12,7 @@ from shared.backends.postgresql.folding import groups_of
 from shared.backends.postgresql.pool import Connection, Pool
 from shared.backends.postgresql.queries import Statement
 from shared.backends.postgresql.removal import remove
-from shared.backends.postgresql.tables import TABLES, Row, Table, etag_number, etag_text, new_etags
+from shared.backends.postgresql.tables import TABLES, Row, Table, is_etag, new_etag, size_of_text
 from shared.backends.postgresql.writing import Writer
 from shared.config import Settings
 from shared.errors import NotFoundError, PreconditionFailedError
@@ -86,24 +85,23 @@ class PostgresBackend(Backend):
 
     async def update(self, model: type[Record], stored: Stored, etag: str) -> Stored:
         with self._in_hand:
-            table, before, [after] = TABLES[model], etag_number(etag), new_etags(1)
-            row = table.row(stored, after)
-            if before is not None and (await _written(self._caller, queries.replacement(table), (*row, before))).value:
-                return replace(stored, etag=etag_text(after))
+            table, after = TABLES[model], stored._replace(etag=new_etag())
+            values = (*table.row(after), etag)
+            if is_etag(etag) and (await _written(self._caller, queries.replacement(table), values)).value:
+                return after
             found = await _find(self._caller, model, stored.id)
             if found is None:
                 raise _not_found(model)
-            if found.etag != etag_text(after):  # else it is ours, and its answer was lost
+            if found.etag != after.etag:  # else it is ours, and its answer was lost
                 raise _changed(model)
             return found
 
     async def delete(self, model: type[Record], record_id: str, etag: str | None = None) -> None:
         with self._in_hand:
             name = TABLES[model].name
-            number = None if etag is None else etag_number(etag)
             lost = False
-            if etag is None or number is not None:
-                condition, values = ("", ()) if etag is None else (' AND "etag" = $2', (number,))
+            if etag is None or is_etag(etag):
+                condition, values = ("", ()) if etag is None else (' AND "etag" = $2', (etag,))
                 answer = await _written(self._caller, f'DELETE FROM {name} WHERE "id" = $1{condition}', (record_id, *values))
                 if answer.value:
                     return
@@ -117,9 +115,8 @@ class PostgresBackend(Backend):
         with self._in_hand:
             if queries.asks_nothing(query):
                 return Page([], more=False)
-            table = TABLES[query.model]
             rows = await _rows(self._caller, queries.page(query))
-            items = [table.stored(row) for row in rows[: query.limit] if row[0] is not None]
+            items = [TABLES[query.model].stored(row) for row in _fitting(rows[: query.limit], query.max_bytes)]
             return Page(items, more=len(rows) > len(items))
 
     async def count(self, query: Query) -> int:
@@ -160,6 +157,16 @@ async def _rows(caller: Caller, statement: Statement) -> list[Row]:
         return await (await connection.execute(statement.text, statement.values)).fetchall()
 
     return (await caller.call(work)).value
+
+
+def _fitting(rows: Sequence[Row], max_bytes: int) -> Iterator[Row]:
+    """The rows of a page that those before leave room for."""
+    size = 0
+    for row in rows:
+        if size > max_bytes or row[0] is None:
+            return
+        size += size_of_text(row[0])
+        yield row
 
 
 async def _written(caller: Caller, text: str, values: Row) -> Answer[int]:

@@ -8,9 +8,8 @@ from typing import Any, Self
 
 from psycopg import AsyncConnection, AsyncRawCursor, Error
 from psycopg.rows import TupleRow
-from psycopg.types.json import set_json_loads
+from psycopg.types.string import TextLoader
 from psycopg_pool import AsyncConnectionPool
-from pydantic_core import from_json
 
 _MAX_IDLE_SECONDS = 300.0
 _CLOSE_SECONDS = 5.0
@@ -121,8 +120,8 @@ class Pool:
             _fail(waiting, error)
 
     async def _configure(self, connection: Connection) -> None:
-        """A statement ends with the longest request at the latest; an acknowledged write is on disk."""
-        set_json_loads(from_json, connection)
+        """A statement ends with the longest request at the latest; an acknowledged write is on disk; records stay text."""
+        connection.adapters.register_loader("json", TextLoader)
         try:
             await connection.execute(_SESSION, (str(self._statement_ms),))
         except (Error, OSError) as error:

@@ -1,7 +1,7 @@
 """Creates: one by a statement that leaves an existing id alone, many by COPY, each with its own outcome."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from psycopg.errors import UniqueViolation
 
@@ -9,7 +9,7 @@ from shared.backends.base import Outcome
 from shared.backends.postgresql import queries
 from shared.backends.postgresql.calls import Caller
 from shared.backends.postgresql.pool import Connection
-from shared.backends.postgresql.tables import TABLES, Table, etag_text, new_etags
+from shared.backends.postgresql.tables import TABLES, Table, new_etag
 from shared.backends.repeats import first_of_each_id, with_repeats
 from shared.errors import ServiceError, TransientError, UnavailableError
 from shared.models import Record
@@ -20,13 +20,11 @@ _MAX_COPIES = 3
 _MAX_INSERTS = 20
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    """A record on its way, with the etag it gets, and where it stood in the call."""
+class _Entry(NamedTuple):
+    """A record on its way, with its new etag, and where it stood in the call."""
 
     position: int
     stored: Stored
-    etag: int
 
 
 class Writer:
@@ -37,16 +35,13 @@ class Writer:
 
     async def create(self, model: type[Record], stored: Stored) -> Outcome:
         """Store one record. Raises TransientError."""
-        [etag] = new_etags(1)
-        return await self._insert(TABLES[model], _entry(0, stored, etag))
+        return await self._insert(TABLES[model], _entry(0, stored))
 
     async def create_many(self, model: type[Record], records: Sequence[Stored]) -> list[Outcome]:
         """An outcome for each record in the order given; an id twice finds the first."""
         table = TABLES[model]
         outcomes: dict[int, Outcome] = {}
-        firsts = first_of_each_id(records)
-        etags = new_etags(len(firsts))
-        entries = [_entry(position, stored, etag) for (position, stored), etag in zip(firsts, etags, strict=True)]
+        entries = [_entry(position, stored) for position, stored in first_of_each_id(records)]
         try:
             for start in range(0, len(entries), MAX_COPIED):
                 await self._store(table, entries[start : start + MAX_COPIED], outcomes)
@@ -96,7 +91,7 @@ class Writer:
             if new:
                 async with connection.cursor().copy(target) as copy:
                     for entry in new:
-                        await copy.write_row(table.row(entry.stored, entry.etag))
+                        await copy.write_row(table.row(entry.stored))
             return found
 
         found = (await self._caller.call(work)).value
@@ -106,7 +101,7 @@ class Writer:
         """Store one record, or find what has its id."""
 
         async def work(connection: Connection) -> tuple[bool, Stored | None]:
-            cursor = await connection.execute(queries.insertion(table), table.row(entry.stored, entry.etag))
+            cursor = await connection.execute(queries.insertion(table), table.row(entry.stored))
             if cursor.rowcount:
                 return True, None
             await cursor.execute(queries.by_id(table), (entry.stored.id,))
@@ -120,8 +115,8 @@ class Writer:
         raise UnavailableError("The record was being created and deleted at the same time.")
 
 
-def _entry(position: int, stored: Stored, etag: int) -> _Entry:
-    return _Entry(position, Stored(stored.record, stored.hidden, etag_text(etag)), etag)
+def _entry(position: int, stored: Stored) -> _Entry:
+    return _Entry(position, stored._replace(etag=new_etag()))
 
 
 def _outcome(entry: _Entry, found: Stored | None) -> Outcome:

@@ -3,7 +3,6 @@
 import asyncio
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from shared.backends.base import Backend, BackendStats, Deleted, Outcome
@@ -91,7 +90,7 @@ class TablesBackend(Backend):
                 entity = write_record(model, stored, new_write())
                 new_etag = await replace_entity(self._connection, self._reader, model, entity, etag)
                 if new_etag is not None:
-                    return replace(stored, etag=new_etag)
+                    return stored._replace(etag=new_etag)
             found = await self._writer.find(model, stored.id)
             raise not_found(model) if found is None else changed(model)
 

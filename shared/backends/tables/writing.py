@@ -7,7 +7,7 @@ settled by itself.
 import asyncio
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from shared.backends.base import Outcome
 from shared.backends.tables.claims import Claims
@@ -51,13 +51,13 @@ class Writer:
         for position, stored in enumerate(records):
             if first.setdefault(stored.id, position) == position:
                 entity = write_record(model, stored, new_write())
-                entry = _Entry(position, replace(stored, record=json.loads(text_of(entity))), entity)
+                entry = _Entry(position, stored._replace(record=json.loads(text_of(entity))), entity)
                 (own if is_own_claim(stored.key) else claimed).append(entry)
         await together(self._create(model, own, outcomes), self._claim_and_create(model, claimed, outcomes))
         for position, stored in enumerate(records):
             if position not in outcomes:
                 outcome = outcomes[first[stored.id]]
-                outcomes[position] = outcome if outcome.error is not None else replace(outcome, existed=True)
+                outcomes[position] = outcome if outcome.error is not None else outcome._replace(existed=True)
         return [outcomes[position] for position in range(len(records))]
 
     async def _create(self, model: type[Record], entries: list[_Entry], outcomes: dict[int, Outcome]) -> None:
@@ -78,7 +78,7 @@ class Writer:
     async def _conclude(self, model: type[Record], entry: _Entry, result: Result, outcomes: dict[int, Outcome]) -> None:
         """Give the outcome of an insert; a record in the way is the one that exists, else the claim is settled."""
         if isinstance(result, str):
-            outcomes[entry.position] = Outcome(replace(entry.stored, etag=result))
+            outcomes[entry.position] = Outcome(entry.stored._replace(etag=result))
             return
         if isinstance(result, TransientError):
             outcomes[entry.position] = Outcome(error=result)
