@@ -57,6 +57,8 @@ class TcpProxy(AbstractAsyncContextManager["TcpProxy"]):
         """How many were ever made."""
         self.lost = 0
         """How many answers were lost."""
+        self.passed_on = 0
+        """How many bytes of requests the server got."""
 
     @property
     def open_connections(self) -> int:
@@ -143,6 +145,7 @@ class TcpProxy(AbstractAsyncContextManager["TcpProxy"]):
             seen = seen[-_CHUNK:] + chunk
             if self._plan is not None and line.plan is None and (self._plan.after is None or self._plan.after in seen):
                 line.plan, self._plan = self._plan, None
+            self.passed_on += len(chunk)
             line.server.write(chunk)
             await line.server.drain()
 

@@ -6,6 +6,7 @@ Each host runs once, on its own files, for all tests; so tests look at records t
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
 from importlib import import_module
 from itertools import count
 from pathlib import Path
@@ -20,6 +21,16 @@ from tests.support.serve import Serve
 from tests.support.worker_process import WorkerConnection, WorkerProcess
 
 Connect = Callable[[], AbstractAsyncContextManager[Client]]
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """A running service: how to reach it, and the file of its log."""
+
+    connect: Connect
+    log: Path
+
+
 _marks = count(1)
 needs_worker = pytest.mark.skipif(sys.version_info < (3, 13), reason="the worker's library needs Python 3.13")
 
@@ -40,8 +51,8 @@ def environment(folder: Path) -> dict[str, str]:
         pytest.param("func", marks=pytest.mark.skipif(core_tools() is None, reason="Core Tools are not on the path")),
     ],
 )
-def host(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Connect]:
-    """A running service and how to reach it."""
+def host(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+    """A running service."""
     folder = tmp_path_factory.mktemp(request.param)
     yield from {
         "http": over_http,
@@ -54,14 +65,14 @@ def host(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     }[request.param](folder)
 
 
-def over_http(folder: Path, settings: Mapping[str, str] | None = None) -> Iterator[Connect]:
+def over_http(folder: Path, settings: Mapping[str, str] | None = None) -> Iterator[Host]:
     log = folder / "serve.log"
     variables = {**environment(folder), **(settings or {})}
     with Serve(REPOSITORY, state=folder / "state", log=log, environment=variables) as serve:
-        yield lambda: HttpClient(serve.url)
+        yield Host(lambda: HttpClient(serve.url), log)
 
 
-def over_cosmosdb(folder: Path) -> Iterator[Connect]:
+def over_cosmosdb(folder: Path) -> Iterator[Host]:
     """The same host on Cosmos DB: the real driver, over HTTP, to the strict double."""
     pytest.importorskip("azure.cosmos")
     double = import_module("tests.servers.cosmos.running")
@@ -70,7 +81,7 @@ def over_cosmosdb(folder: Path) -> Iterator[Connect]:
         yield from over_http(folder, settings)
 
 
-def over_tables(folder: Path) -> Iterator[Connect]:
+def over_tables(folder: Path) -> Iterator[Host]:
     """The same host on a storage emulator of its own."""
     pytest.importorskip("azure.data.tables")
     server = import_module("tests.servers.azurite")
@@ -80,7 +91,7 @@ def over_tables(folder: Path) -> Iterator[Connect]:
         yield from over_http(folder, settings)
 
 
-def over_postgresql(folder: Path) -> Iterator[Connect]:
+def over_postgresql(folder: Path) -> Iterator[Host]:
     """The same host on a PostgreSQL server of its own."""
     pytest.importorskip("psycopg")
     module = import_module("tests.servers.postgresql")
@@ -89,7 +100,7 @@ def over_postgresql(folder: Path) -> Iterator[Connect]:
         yield from over_http(folder, {"DATABASE_TYPE": "postgresql", "DATABASE_CONNECTION_STRING": server.conninfo()})
 
 
-def over_mongodb(folder: Path) -> Iterator[Connect]:
+def over_mongodb(folder: Path) -> Iterator[Host]:
     """The same host on a server of MongoDB's protocol of its own."""
     pytest.importorskip("pymongo")
     module = import_module("tests.servers.ferretdb")
@@ -98,26 +109,28 @@ def over_mongodb(folder: Path) -> Iterator[Connect]:
         yield from over_http(folder, {"DATABASE_TYPE": "mongodb", "DATABASE_CONNECTION_STRING": server.connection_string})
 
 
-def over_worker(folder: Path) -> Iterator[Connect]:
-    process = WorkerProcess(REPOSITORY, environment=environment(folder), log=folder / "worker.log").start()
+def over_worker(folder: Path) -> Iterator[Host]:
+    log = folder / "worker.log"
+    process = WorkerProcess(REPOSITORY, environment=environment(folder), log=log).start()
 
     @asynccontextmanager
     async def connect() -> AsyncIterator[Client]:
         async with WorkerConnection(process) as connection:
             yield WorkerClient(connection)
 
-    yield connect
+    yield Host(connect, log)
     process.stop()
 
 
-def over_func(folder: Path) -> Iterator[Connect]:
-    with FuncStart(log=folder / "func.log", environment=environment(folder)) as func:
-        yield lambda: HttpClient(func.url)
+def over_func(folder: Path) -> Iterator[Host]:
+    log = folder / "func.log"
+    with FuncStart(log=log, environment=environment(folder)) as func:
+        yield Host(lambda: HttpClient(func.url), log)
 
 
 @pytest.fixture
-async def client(host: Connect) -> AsyncIterator[Client]:
-    async with host() as connected:
+async def client(host: Host) -> AsyncIterator[Client]:
+    async with host.connect() as connected:
         yield connected
 
 

@@ -27,11 +27,13 @@ from shared.backends.cosmosdb.definitions import (
     recorded_buckets,
 )
 from shared.backends.cosmosdb.sessions import SessionTokens
+from shared.backends.driver_logs import silence
 from shared.charges import add_charge
 from shared.errors import ConfigurationError
 from shared.models import Record
 
 logger = logging.getLogger(__name__)
+silence("azure.core", "azure.cosmos", "azure.identity")
 
 _READ_TIMEOUT_SECONDS = 20.0
 _CONNECT_TIMEOUT_SECONDS = 5.0

@@ -55,6 +55,9 @@ _DEFAULT_RETRY_AFTER = 1.0
 _QUEUE_SECONDS = 10.0
 _RETRY_AFTER = re.compile(r"RetryAfterMs=(\d{1,7})", re.ASCII)
 
+_DISTRUST = "CERTIFICATE_VERIFY_FAILED"
+"""How OpenSSL's text begins, of which the driver keeps nothing else."""
+
 T = TypeVar("T")
 
 
@@ -138,6 +141,8 @@ class Caller:
         """What a retry may help with. Raises what it can't."""
         if isinstance(error, WaitQueueTimeoutError):
             return _Trouble(UnavailableError("The database's connections are all in use."), final=True)
+        if isinstance(error, ConnectionFailure) and _DISTRUST in str(error):
+            raise ConfigurationError(f"{self._setting}: the server's TLS certificate can't be trusted") from error
         if isinstance(error, ConnectionFailure):
             logger.warning("the database can't be reached", extra={"error_type": type(error).__name__})
         if isinstance(error, ServerSelectionTimeoutError):

@@ -1,7 +1,6 @@
-"""The process's connections: psycopg's pool, with the patience of a request and without the driver's log messages."""
+"""The process's connections: psycopg's pool, with the patience of a request."""
 
 import asyncio
-import logging
 import select
 from collections.abc import Callable, Iterable
 from typing import Any, Self
@@ -10,6 +9,8 @@ from psycopg import AsyncConnection, AsyncRawCursor, Error
 from psycopg.rows import TupleRow
 from psycopg.types.string import TextLoader
 from psycopg_pool import AsyncConnectionPool
+
+from shared.backends.driver_logs import silence
 
 _MAX_IDLE_SECONDS = 300.0
 _CLOSE_SECONDS = 5.0
@@ -21,7 +22,7 @@ _SESSION = (
     "CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, false)"
 )
 
-logging.getLogger("psycopg").setLevel(logging.CRITICAL)  # its messages name hosts and users; what broke is logged by calls.py
+silence("psycopg")
 
 
 class Connection(AsyncConnection[TupleRow]):

@@ -7,6 +7,7 @@ Codes: https://learn.microsoft.com/rest/api/storageservices/table-service-error-
 """
 
 import asyncio
+import ssl
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -88,6 +89,8 @@ class Caller:
             return self._refused(error, int(error.status_code), lost=lost)
         if isinstance(error, ClientAuthenticationError):
             return _Trouble(ConfigurationError(f"{self._setting} names an account; no identity could be had for it"))
+        if _is_distrust(error):
+            raise ConfigurationError(f"{self._setting} names an account whose TLS certificate can't be trusted") from error
         return _Trouble(UnavailableError("The database can't be reached."), lost=True)
 
     def _refused(self, error: HttpResponseError, status: int, *, lost: bool) -> _Trouble:
@@ -104,6 +107,13 @@ class Caller:
         if status in (404, 409, 412):
             raise RefusalError(status, code, lost=lost) from error
         raise ServiceError("The database did not understand the request.") from error
+
+
+def _is_distrust(error: BaseException | None) -> bool:
+    """Whether a TLS handshake failed: an unknown authority, another host's certificate, an old version."""
+    while error is not None and not isinstance(error, ssl.SSLError):
+        error = error.__cause__
+    return error is not None
 
 
 def code_of(error: HttpResponseError) -> str:

@@ -12,12 +12,14 @@ from typing import Any, TypeVar
 from azure.core.credentials import AzureNamedKeyCredential, AzureSasCredential
 from azure.data.tables.aio import TableClient, TableServiceClient
 
+from shared.backends.driver_logs import silence
 from shared.backends.tables.access import Access
 from shared.backends.tables.calls import TABLE_MISSING, Caller, RefusalError
 from shared.errors import ConfigurationError
 from shared.models import ALL_MODELS, Record
 
 logger = logging.getLogger(__name__)
+silence("azure.core", "azure.data", "azure.identity")
 
 _READ_TIMEOUT_SECONDS = 35.0
 """The service itself gives up on a query after 30 s."""
