@@ -2,6 +2,7 @@
 
 import azure.functions as func
 
+from shared.errors import ConfigurationError, ServiceError
 from shared.service import DatabaseService
 
 
@@ -14,6 +15,9 @@ def blueprint(service: DatabaseService) -> func.Blueprint:
         arg_name="timer", schedule=service.settings.retention_schedule, run_on_startup=False, use_monitor=True
     )
     async def retention(timer: func.TimerRequest) -> None:
-        await service.run_retention(past_due=timer.past_due)
+        try:
+            await service.run_retention(past_due=timer.past_due)
+        except (ServiceError, ConfigurationError) as error:
+            raise error from None  # the host logs the whole chain, and with it the driver's words
 
     return functions
