@@ -18,6 +18,13 @@ from shared.errors import ConfigurationError, DeadlineError
 from shared.models import Record
 from shared.timing import remaining_seconds
 
+# The driver's messages name hosts and carry tracebacks, so none goes further than its own logger; what broke is logged by
+# calls.py. INFO, since it would warn on stderr of what nobody logs there, and logs whole commands on DEBUG.
+_driver_logger = logging.getLogger("pymongo")
+_driver_logger.setLevel(logging.INFO)
+_driver_logger.propagate = False
+_driver_logger.addHandler(logging.NullHandler())
+
 
 class Connection:
     """A client that connects when it is first needed. `retention_days` by model name (0: no expiry)."""
@@ -33,7 +40,6 @@ class Connection:
 
     def open(self) -> None:
         """Make the client; the network is not touched. Raises ConfigurationError."""
-        logging.getLogger("pymongo").setLevel(logging.INFO)  # on DEBUG it logs commands, and with them records
         try:
             self._client = AsyncMongoClient(self._access.address, **self._access.options)
         except Exception:  # noqa: BLE001 - its text may show a part of the password
