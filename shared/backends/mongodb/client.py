@@ -13,7 +13,7 @@ from pymongo.asynchronous.database import AsyncDatabase
 from shared.backends.mongodb.access import Access
 from shared.backends.mongodb.calls import Caller
 from shared.backends.mongodb.documents import Document, collection_name
-from shared.backends.mongodb.indexes import make_indexes
+from shared.backends.mongodb.indexes import IN_LINE, Indexes
 from shared.errors import ConfigurationError, DeadlineError
 from shared.models import Record
 from shared.timing import remaining_seconds
@@ -76,9 +76,13 @@ class Connection:
             raise DeadlineError("The database did not answer in time.") from error
 
     async def _make(self, model: type[Record]) -> AsyncCollection[Document]:
+        await self.make_indexes(model, IN_LINE)
+        return self.database[collection_name(model)]
+
+    async def make_indexes(self, model: type[Record], at_most: float) -> list[str]:
+        """As `Indexes.make`."""
         collection = self.database[collection_name(model)]
-        await make_indexes(self.caller, collection, model, self._days.get(model.__name__, 0))
-        return collection
+        return await Indexes(self.caller, collection, model, self._days.get(model.__name__, 0)).make(at_most)
 
     def _made(self, model: type[Record], done: asyncio.Task[AsyncCollection[Document]]) -> None:
         self._making.pop(model, None)
