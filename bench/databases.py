@@ -18,11 +18,13 @@ MODULES: Mapping[str, str] = {
     "postgresql": "bench.postgresql",
     "mongodb": "bench.mongodb",
 }
+BARS: Mapping[str, float] = {"file": 3.0}
+"""Where it is not BAR: SQLite's table is no driver of the files."""
 Measure = Callable[[int], Awaitable[Measured]]
 
 
 def main() -> int:
-    """Measure, print the table; exit code 1 where a bar is missed."""
+    """Measure, print the table; exit code 1 where a database misses its bar."""
     names = sys.argv[1:] or list(MODULES)
     unknown = [name for name in names if name not in MODULES]
     if unknown:
@@ -31,8 +33,7 @@ def main() -> int:
     print(f"| database | {' | '.join(OPERATIONS)} |\n|{' --- |' * (len(OPERATIONS) + 1)}")
     for name, figures in measured.items():
         print(f"| {name} | {' | '.join(_cell(figures[operation]) for operation in OPERATIONS)} |")
-    ratios = [_ratio(figures[operation]) for figures in measured.values() for operation in OPERATIONS]
-    return int(any(ratio > BAR for ratio in ratios))
+    return int(any(_ratio(seconds) > BARS.get(name, BAR) for name, figures in measured.items() for seconds in figures.values()))
 
 
 async def _measure(name: str) -> Measured:

@@ -5,7 +5,13 @@ import logging
 _NEVER = logging.CRITICAL + 1
 
 
-def silence(*loggers: str) -> None:
-    """Let nothing of these loggers, and of those below them, into the service's log."""
-    for name in loggers:
-        logging.getLogger(name).setLevel(_NEVER)
+def silence(*names: str, level: int = _NEVER) -> None:
+    """Let nothing of these loggers, and of those below them, into the service's log.
+
+    What is under the level is not even made. DEBUG holds whole records.
+    """
+    for name in names:
+        driver = logging.getLogger(name)
+        driver.setLevel(level)
+        driver.propagate = False
+        driver.addHandler(logging.NullHandler())

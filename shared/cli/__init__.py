@@ -4,11 +4,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from shared.cli import cosmos, postgresql, serve
+from shared.cli import cosmos, mongodb, postgresql, serve
 from shared.cli.errors import CommandError
 from shared.errors import ConfigurationError
 
-COMMANDS = (serve, cosmos, postgresql)
+COMMANDS = (serve, cosmos, postgresql, mongodb)
 INTERRUPTED = 130
 
 

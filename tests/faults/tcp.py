@@ -82,11 +82,15 @@ class TcpProxy(AbstractAsyncContextManager["TcpProxy"]):
             self._listener = await asyncio.start_server(self._connected, _HOST, self.port)
             self.port = int(self._listener.sockets[0].getsockname()[1])
 
-    async def refuse(self) -> None:
-        """Take no more connections, and cut those that are open."""
+    def shut(self) -> None:
+        """Take no more connections; those that are open go on."""
         if self._listener is not None:
             self._listener.close()
             self._listener = None
+
+    async def refuse(self) -> None:
+        """Take no more connections, and cut those that are open."""
+        self.shut()
         self.cut()
         await asyncio.sleep(0)
 

@@ -14,6 +14,7 @@ from pymongo.asynchronous.database import AsyncDatabase
 from shared.backends.mongodb.access import read_access
 from shared.backends.mongodb.backend import MongoBackend
 from shared.config import Settings
+from tests.mongodb.wire import WireProxy
 from tests.servers import ferretdb
 from tests.servers.ferretdb import FerretDB
 from tests.servers.tools import require
@@ -59,6 +60,19 @@ async def bench(server: FerretDB) -> AsyncIterator[Bench]:
     """An empty database."""
     async with bench_on(server.connection_string) as found:
         yield found
+
+
+@pytest.fixture
+async def proxy(server: FerretDB) -> AsyncIterator[WireProxy]:
+    """A proxy in front of the server that changes its answers as it is told."""
+    async with WireProxy(server.port) as found:
+        yield found
+
+
+@pytest.fixture
+async def answered(proxy: WireProxy, bench: Bench) -> Bench:
+    """An empty database whose backends go through the proxy; the bare driver does not."""
+    return Bench(bench.database, f"mongodb://127.0.0.1:{proxy.port}/?maxPoolSize=1", bench.stack)
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import traceback
 from typing import Any
 
 import pytest
+from pymongo import AsyncMongoClient
 
 from shared.backends.mongodb.access import read_access
 from shared.backends.mongodb.client import Connection
@@ -36,6 +37,8 @@ malformed = pytest.mark.parametrize(
         (f"mongodb://logo:{PASSWORD}@localhost:port/", "malformed"),
         (f"mongodb://logo:{PASSWORD}@localhost/?noSuchOption=1", "malformed"),
         (f"mongodb+srv://logo:{PASSWORD}@logos.example/?noSuchOption=1", "malformed"),
+        (f"mongodb+srv://logo:hun/{PASSWORD}@logos.example/", "malformed"),
+        (f"mongodb+srv://logo:{PASSWORD}@@logos.example/?w=majority", "malformed"),
         (f"mongodb://logo:{PASSWORD}@localhost/?maxPoolSize=many", "malformed"),
         (f"mongodb://logo:{PASSWORD}@localhost/?maxPoolSize=0", "maxPoolSize=0"),
         (f"mongodb://logo:{PASSWORD}@localhost/?w=0", "w=0; must be majority"),
@@ -43,6 +46,8 @@ malformed = pytest.mark.parametrize(
         (f"mongodb://logo:{PASSWORD}@localhost/?journal=false", "journal=false; must be true"),
         (f"mongodb://logo:{PASSWORD}@localhost/?readPreference=secondary", "readPreference=secondary; must be primary"),
         (f"mongodb://logo:{PASSWORD}@localhost/?readConcernLevel=available", "readConcernLevel=available; must be"),
+        (f"mongodb://logo:{PASSWORD}@localhost/?readConcernLevel=Majority", "readConcernLevel=Majority; must be"),
+        (f"mongodb+srv://logo:{PASSWORD}@logos.example/?readPreference=Primary", "readPreference=Primary; must be"),
     ],
 )
 
@@ -74,6 +79,36 @@ def test_what_a_connection_string_says_holds() -> None:
     assert options["maxPoolSize"] == 3
     assert "serverSelectionTimeoutMS" not in options
     assert (options["w"], options["journal"], options["retryWrites"]) == ("majority", True, False)
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        settings(database_host="localhost"),
+        settings("mongodb://localhost"),
+        settings("mongodb://localhost/?retryReads=true&retryWrites=true"),
+        settings("mongodb+srv://logo:p@logos.example/?retryReads=true&retryWrites=true"),
+    ],
+    ids=["host", "plain", "retries", "srv"],
+)
+def test_what_is_read_and_kept(named: Settings) -> None:
+    """Unless the string says otherwise, reads see what a majority has; writes wait for one; the driver sends nothing again."""
+    options = read_access(named).options
+    assert {name: options[name] for name in ("readConcernLevel", "readPreference", "w", "journal")} == {
+        "readConcernLevel": "majority", "readPreference": "primary", "w": "majority", "journal": True
+    }  # fmt: skip
+    assert (options["retryReads"], options["retryWrites"]) == (False, False)
+
+
+async def test_the_client_takes_the_options() -> None:
+    """The driver knows them by these names: another would be passed over."""
+    client: AsyncMongoClient[dict[str, Any]] = AsyncMongoClient(
+        "mongodb://localhost", **read_access(settings("mongodb://localhost")).options
+    )
+    assert (client.read_concern.level, client.read_preference.mongos_mode) == ("majority", "primary")
+    assert client.write_concern.document == {"w": "majority", "j": True}
+    assert (client.options.retry_reads, client.options.retry_writes) == (False, False)
+    await client.close()
 
 
 @pytest.mark.parametrize(

@@ -1,27 +1,25 @@
-"""What the MongoDB backend stores, the indexes it makes, and what it does where a server can't do something."""
+"""What the MongoDB backend stores, and what it does where a server can't do something."""
 
-import asyncio
 import json
 import logging
 from typing import Any
 
 import pytest
-from pymongo.errors import OperationFailure
 
 from shared.backends.mongodb.backend import MongoBackend
 from shared.backends.mongodb.client import Connection
 from shared.backends.mongodb.documents import Document
-from shared.backends.mongodb.indexes import EXPIRY, drop_expiry
 from shared.errors import ServiceError, UnavailableError
-from shared.models import ALL_MODELS, LOG_MODELS, ApiRequestLog, ImageGenerationTransaction, Record, SystemEventLog
+from shared.models import ApiRequestLog, ImageGenerationTransaction, SystemEventLog
 from shared.query import Aggregation, Query
 from tests.contract.reference import aggregate, in_order
 from tests.contract.steps import add, add_all, fetch, ids, walk
-from tests.mongodb.conftest import Bench
+from tests.mongodb.conftest import Bench, bench_on
+from tests.servers import ferretdb
 from tests.servers.ferretdb import FerretDB
+from tests.servers.tools import require
 from tests.support.records import make
 
-DAYS = {model.__name__: 30 for model in ALL_MODELS}
 FOREIGN: tuple[dict[str, Any], ...] = (
     {"_id": "by-hand", "message": "not ours", "timestamp": "2030-01-01T00:00:00.000Z"},
     {"_id": "no-time", "logogen": {"record": "{}"}, "etag": "x"},
@@ -56,24 +54,6 @@ async def test_a_document(bench: Bench) -> None:
     }
 
 
-@pytest.mark.parametrize("model", ALL_MODELS, ids=lambda model: model.__name__)
-async def test_indexes(bench: Bench, model: type[Record]) -> None:
-    """Every filterable field has an index in the order of lists, and so has a list without filters."""
-    await (await bench.open()).count(Query(model))
-    found = (await bench.database[model.route].index_information()).values()
-    order = [("timestamp", -1), ("_id", -1)]
-    wanted = [order, [("updatedAt", -1)], *([(name, 1), *order] for name in model.filterable)]
-    assert sorted(definition["key"] for definition in found) == sorted([[("_id", 1)], *wanted])
-
-
-async def test_instances_that_start_at_once_make_indexes_once(bench: Bench) -> None:
-    """They find the database as it should be, whoever was first."""
-    backends = [await bench.open() for _ in range(4)]
-    await asyncio.gather(*(backend.count(Query(model)) for backend in backends for model in ALL_MODELS))
-    for model in ALL_MODELS:
-        assert len(await bench.database[model.route].index_information()) == len(model.filterable) + 3
-
-
 # Documents that are not ours
 
 
@@ -103,6 +83,17 @@ async def test_a_foreign_document_under_an_id(bench: Bench) -> None:
     assert await bench.database.events.count_documents({"_id": "by-hand", "message": "not ours"}) == 1
 
 
+async def test_foreign_documents_among_the_duplicates_of_a_batch(bench: Bench) -> None:
+    """Only the record whose id such a document has is refused; the others are found."""
+    backend = await bench.open()
+    there = await add_all(backend, SystemEventLog, make.many(SystemEventLog, 2))
+    await bench.database.events.insert_many(FOREIGN)
+    given = [there[0], make(SystemEventLog, id="by-hand"), make(SystemEventLog), there[1]]
+    outcomes = await backend.create_many(SystemEventLog, given)
+    assert [outcome.existed for outcome in outcomes] == [True, False, False, True]
+    assert [type(outcome.error) for outcome in outcomes] == [type(None), UnavailableError, type(None), type(None)]
+
+
 async def test_foreign_documents_in_aggregates(bench: Bench) -> None:
     """What has no time of ours is in no group."""
     backend = await bench.open()
@@ -113,26 +104,6 @@ async def test_foreign_documents_in_aggregates(bench: Bench) -> None:
 
 
 # Servers that can't do something
-
-
-async def test_a_server_without_expiry(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
-    """It is said once a collection that the timer alone removes; everything else works."""
-    backend = await bench.open(**DAYS)
-    for _ in range(2):
-        for model in ALL_MODELS:
-            await backend.count(Query(model))
-    said = [record for record in caplog.records if "no TTL index" in record.message]
-    assert {(record.collection, record.code) for record in said} == {(model.route, 238) for model in LOG_MODELS}  # type: ignore[attr-defined]
-    assert len(said) == len(LOG_MODELS)
-
-
-async def test_an_expiry_that_another_instance_has_dropped(bench: Bench) -> None:
-    """An index that is gone already is as good as dropped."""
-    await (await bench.open()).count(Query(SystemEventLog))
-    with pytest.raises(OperationFailure) as caught:
-        await bench.database.events.drop_index(EXPIRY)
-    assert caught.value.code == 27
-    await drop_expiry(bench.database.events)
 
 
 async def test_a_server_without_figures(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,26 +164,23 @@ async def test_groups_of_the_server(real: Bench, caplog: pytest.LogCaptureFixtur
     assert not any("does not group" in message for message in caplog.messages)
 
 
-async def test_expiry_follows_the_settings(real: Bench) -> None:
-    """The index expires by the days set now: made, changed and dropped, and no sessions or state ever."""
-
-    async def expiries(**days: int) -> dict[str, int]:
-        backend = await real.open(**days)
-        found = {}
-        for model in ALL_MODELS:
-            await backend.count(Query(model))
-            for definition in (await real.database[model.route].index_information()).values():
-                if "expireAfterSeconds" in definition:
-                    found[model.route] = int(definition["expireAfterSeconds"])
-        return found
-
-    assert await expiries() == {}
-    assert await expiries(**DAYS) == dict.fromkeys(("transactions", "requests", "events"), 30 * 86_400)
-    assert await expiries(ApiRequestLog=7, SystemEventLog=36_500) == {"requests": 7 * 86_400}
-    assert await expiries() == {}
-
-
 # Life
+
+
+async def test_a_replica_set_by_name() -> None:
+    """A connection string that names its replica set finds the primary; what is stored there is read and changed."""
+    require("FerretDB", ferretdb.binary)
+    with ferretdb.running(replica_set="rs0") as member:
+        text = f"mongodb://{member.address}/?maxPoolSize=1&replicaSet=rs0"
+        async with bench_on(text) as found:
+            backend = await found.open()
+            stored = await add(backend, SystemEventLog, make(SystemEventLog))
+            assert await fetch(backend, SystemEventLog, stored.id) == stored
+            updated = await backend.update(SystemEventLog, make.changed(stored, message="new"), stored.etag)
+            assert await walk(backend, Query(SystemEventLog)) == [updated]
+            other = Bench(found.database, text.replace("rs0", "rs1&serverSelectionTimeoutMS=500"), found.stack)
+            with pytest.raises(UnavailableError):
+                await (await other.open()).health()
 
 
 async def test_one_client_that_connects_on_first_use(server: FerretDB, bench: Bench) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
+import pymongo.helpers_shared as driver
 import pytest
 from bson.errors import BSONError
 from pymongo.errors import (
@@ -19,11 +20,13 @@ from pymongo.errors import (
     WaitQueueTimeoutError,
 )
 
-from shared.backends.mongodb.calls import Caller, UnsupportedError
+from shared.backends.mongodb.calls import Caller, NoIndexError, UnsupportedError
 from shared.errors import ConfigurationError, DeadlineError, ServiceError, ThrottledError, TooLargeError, UnavailableError
 from shared.timing import set_deadline
 
 SECRET = "mongodb://logo:p4ssw0rd@host: a prompt"
+RETRYABLE = sorted(driver._RETRYABLE_ERROR_CODES)  # the driver's own list, of the specifications
+LABELLED = OperationFailure(SECRET, 9, {"errorLabels": ["SystemOverloadedError"]})
 
 
 def failing(*errors: PyMongoError | BSONError) -> Callable[[], "asyncio.Future[int]"]:
@@ -111,11 +114,44 @@ async def test_an_answer_past_the_deadline(caller: Caller) -> None:
         await caller.call(lambda: asyncio.get_running_loop().create_future())
 
 
-@pytest.mark.parametrize("code", [13, 18, 8_000])
-async def test_access_errors_name_the_setting(caller: Caller, code: int) -> None:
+@pytest.mark.parametrize("code", [*RETRYABLE, 43, 175, 237, 50, 64, 79, 100, 133])
+async def test_passing_refusals(caller: Caller, code: int) -> None:
+    """A server that stops, steps down, is slow or has lost a cursor is asked again, and may have done the work before."""
+    answer = await caller.call(failing(OperationFailure(SECRET, code)))
+    assert (answer.value, answer.lost) == (2, True)
+
+
+async def test_a_write_conflict(caller: Caller) -> None:
+    """The server has done nothing of it, so nothing is lost when it is sent again; in the end it is unavailable."""
+    answer = await caller.call(failing(OperationFailure(SECRET, 112)))
+    assert (answer.value, answer.lost) == (2, False)
+    with pytest.raises(UnavailableError):
+        await caller.call(failing(*[OperationFailure(SECRET, 112)] * 50))
+
+
+@pytest.mark.parametrize("error", [OperationFailure(SECRET, code) for code in (433, 449, 450, 462)] + [LABELLED], ids=str)
+async def test_a_server_that_is_overloaded(caller: Caller, error: OperationFailure) -> None:
+    """It is throttling, by whatever code it says so."""
+    set_deadline(0.5)
+    with pytest.raises(ThrottledError) as caught:
+        await caller.call(failing(error))
+    assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("code", "said", "expected"),
+    [
+        (13, "", "its role must be readWrite"),
+        (18, "", "does not know this user"),
+        (8_000, "bad auth : Authentication failed.", "does not know this user"),
+        (8_000, "user is not allowed to do action [collMod] on [logogen.events]", "the server refuses"),
+        (8_000, "not authorized on logogen to execute command", "the server refuses"),
+    ],
+)
+async def test_access_errors_name_the_setting(caller: Caller, code: int, said: str, expected: str) -> None:
     """A user that is unknown, or may not do it, is the operator's to set right."""
-    with pytest.raises(ConfigurationError, match="DATABASE_CONNECTION_STRING") as caught:
-        await caller.call(failing(OperationFailure(SECRET, code)))
+    with pytest.raises(ConfigurationError, match=f"DATABASE_CONNECTION_STRING: .*{expected}") as caught:
+        await caller.call(failing(OperationFailure(SECRET, code, {"errmsg": said})))
     assert SECRET not in str(caught.value)
 
 
@@ -148,6 +184,7 @@ async def test_what_is_logged(caller: Caller, caplog: pytest.LogCaptureFixture) 
     ("error", "ours"),
     [
         (OperationFailure(SECRET, 238), UnsupportedError),
+        (OperationFailure(SECRET, 85), NoIndexError),
         (OperationFailure(SECRET, 10_334), TooLargeError),
         (DocumentTooLarge(SECRET), TooLargeError),
         (OperationFailure(SECRET, 9), ServiceError),

@@ -48,13 +48,14 @@ class FerretDB:
     """A server over a folder, which may be stopped and started again on its port.
 
     Its files are not synced, which makes it ten times faster: they outlive the server, though not the machine. With a
-    user it asks who is there.
+    user it asks who is there; with the name of a replica set it is its only member.
     """
 
-    def __init__(self, folder: Path, user: str | None = None, password: str = "") -> None:
+    def __init__(self, folder: Path, user: str | None = None, password: str = "", *, replica_set: str = "") -> None:
         self.port = free_port()
         self._folder = folder
         self._user = [f"--setup-username={user}", f"--setup-password={password}"] if user is not None else []
+        self._replica_set = replica_set
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -78,6 +79,7 @@ class FerretDB:
             "--debug-addr=-",
             "--log-level=error",
             "--telemetry=disable",
+            f"--repl-set-name={self._replica_set}",
             *(["--test-enable-new-auth", "--setup-database=admin", *self._user] if self._user else []),
         ]
         with (folder / "server.log").open("ab") as log:
@@ -96,7 +98,7 @@ class FerretDB:
             self._process = None
 
     def _answers(self) -> bool:
-        with MongoClient[dict[str, object]](self.address, serverSelectionTimeoutMS=500) as client:
+        with MongoClient[dict[str, object]](self.address, serverSelectionTimeoutMS=500, directConnection=True) as client:
             try:
                 client.admin.command("ping")
             except ConnectionFailure:
@@ -105,10 +107,10 @@ class FerretDB:
 
 
 @contextmanager
-def running(user: str | None = None, password: str = "") -> Iterator[FerretDB]:
+def running(user: str | None = None, password: str = "", *, replica_set: str = "") -> Iterator[FerretDB]:
     """A server that answers, on an empty folder."""
     with tempfile.TemporaryDirectory() as name:
-        server = FerretDB(Path(name), user, password)
+        server = FerretDB(Path(name), user, password, replica_set=replica_set)
         try:
             yield server.start()
         finally:

@@ -86,14 +86,16 @@ def _by_connection_string(text: str, settings: Settings) -> Access:
     named = _named_options(text)
     for name, allowed in _MUST_BE.items():
         value = named.get(name.lower(), allowed[0])
-        if value.lower() not in allowed:
+        if value not in allowed:
             raise ConfigurationError(f"{_CONNECTION_STRING} has {name}={value}; must be {' or '.join(allowed)}, or absent")
     hosts: list[str] = []
     try:
-        if text.startswith(_SCHEMES[0]):  # the other form would ask a name server, and has TLS by itself
+        if text.startswith(_SCHEMES[0]):
             hosts = [host for host, _ in uri_parser.parse_uri(text, validate=True, warn=False)["nodelist"]]
-        else:
-            uri_parser.split_options(text.partition("?")[2] or "tls=true", warn=False)
+        else:  # has TLS by itself; the parser would ask a name server, so user and host are read as the other form
+            before, _, options = text.removeprefix(_SCHEMES[1]).partition("?")
+            uri_parser.parse_uri(_SCHEMES[0] + before, validate=True, warn=False)
+            uri_parser.split_options(options or "tls=true", warn=False)
     except (PyMongoError, ValueError, TypeError, OSError):
         raise ConfigurationError(
             f"{_CONNECTION_STRING} has a host, a user or an option that is malformed (a password's @ : / % are written as %40"
@@ -127,7 +129,6 @@ def _options(named: Options, settings: Settings) -> Options:
         "serverSelectionTimeoutMS": 3 * _MILLISECONDS,
         "connectTimeoutMS": 3 * _MILLISECONDS,
         "socketTimeoutMS": round(settings.request_deadline_seconds * _MILLISECONDS),
-        "waitQueueTimeoutMS": 10 * _MILLISECONDS,
         "appname": "logogen",
         **named,
         **_ALWAYS,

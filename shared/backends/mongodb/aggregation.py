@@ -14,6 +14,8 @@ from shared.query import Aggregation, Group
 logger = logging.getLogger(__name__)
 
 _FOLD_BATCH = 5_000
+_GROUPS_AT_ONCE = 100_000
+"""Groups in one answer, so that hardly any needs a second: a cursor may be gone when it is asked again."""
 
 
 class Aggregator:
@@ -48,7 +50,7 @@ class Aggregator:
         collection = await self._connection.collection(aggregation.model)
 
         async def send() -> list[Document]:
-            async with await collection.aggregate(pipeline) as cursor:
+            async with await collection.aggregate(pipeline, batchSize=_GROUPS_AT_ONCE) as cursor:
                 return await cursor.to_list()
 
         return (await self._connection.caller.call(send)).value

@@ -94,10 +94,12 @@ class MongoBackend(Backend):
             collection = await self._connection.collection(model)
             condition = {"_id": record_id} if etag is None else {"_id": record_id, ETAG: etag}
             answer = await self._connection.caller.call(lambda: collection.delete_one(condition))
-            if not answer.value.deleted_count:
-                found = await self._find(model, record_id)
-                if found is not None or not answer.lost:
-                    raise _refusal(model, found)
+            if answer.value.deleted_count:
+                return
+            # Without an etag there was none when we looked, whoever has made one since.
+            found = None if etag is None else await self._find(model, record_id)
+            if found is not None or not answer.lost:
+                raise _refusal(model, found)
 
     async def find(self, query: Query) -> Page:
         with self._in_hand:

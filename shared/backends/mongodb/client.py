@@ -10,13 +10,16 @@ from pymongo import AsyncMongoClient
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.database import AsyncDatabase
 
+from shared.backends.driver_logs import silence
 from shared.backends.mongodb.access import Access
 from shared.backends.mongodb.calls import Caller
 from shared.backends.mongodb.documents import Document, collection_name
-from shared.backends.mongodb.indexes import make_indexes
+from shared.backends.mongodb.indexes import IN_LINE, Indexes
 from shared.errors import ConfigurationError, DeadlineError
 from shared.models import Record
 from shared.timing import remaining_seconds
+
+silence("pymongo", level=logging.INFO)  # above it, the driver warns on stderr of what it would have logged
 
 
 class Connection:
@@ -33,7 +36,6 @@ class Connection:
 
     def open(self) -> None:
         """Make the client; the network is not touched. Raises ConfigurationError."""
-        logging.getLogger("pymongo").setLevel(logging.INFO)  # on DEBUG it logs commands, and with them records
         try:
             self._client = AsyncMongoClient(self._access.address, **self._access.options)
         except Exception:  # noqa: BLE001 - its text may show a part of the password
@@ -70,9 +72,13 @@ class Connection:
             raise DeadlineError("The database did not answer in time.") from error
 
     async def _make(self, model: type[Record]) -> AsyncCollection[Document]:
+        await self.make_indexes(model, IN_LINE)
+        return self.database[collection_name(model)]
+
+    async def make_indexes(self, model: type[Record], at_most: float) -> list[str]:
+        """As `Indexes.make`."""
         collection = self.database[collection_name(model)]
-        await make_indexes(self.caller, collection, model, self._days.get(model.__name__, 0))
-        return collection
+        return await Indexes(self.caller, collection, model, self._days.get(model.__name__, 0)).make(at_most)
 
     def _made(self, model: type[Record], done: asyncio.Task[AsyncCollection[Document]]) -> None:
         self._making.pop(model, None)

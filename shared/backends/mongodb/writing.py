@@ -12,7 +12,7 @@ from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.errors import BulkWriteError, DuplicateKeyError
 
 from shared.backends.base import Outcome
-from shared.backends.mongodb.calls import DUPLICATE, write_codes
+from shared.backends.mongodb.calls import DUPLICATE, is_unacknowledged, write_codes
 from shared.backends.mongodb.client import Connection
 from shared.backends.mongodb.documents import ETAG, READ, Document, read_document, write_document
 from shared.backends.repeats import first_of_each_id, with_repeats
@@ -57,10 +57,9 @@ class _Insert:
         except DuplicateKeyError:
             self._sort({0: DUPLICATE})
         except BulkWriteError as error:
-            codes = write_codes(error)
-            if -1 in codes:
+            if is_unacknowledged(error):
                 raise
-            self._sort(codes)
+            self._sort(write_codes(error))
             if self.pending:
                 raise
         else:
@@ -122,14 +121,16 @@ class Writer:
         existing = await self._existing(collection, [entry.stored.id for entry in taken])
         rest: list[_Entry] = []
         for entry in taken:
-            found = existing.get(entry.stored.id)
-            if found is None:
+            if entry.stored.id not in existing:
                 rest.append(entry)
-            else:
-                outcomes[entry.position] = entry.outcome(found)
+                continue
+            try:
+                outcomes[entry.position] = entry.outcome(readable(existing[entry.stored.id]))
+            except UnavailableError as error:
+                outcomes[entry.position] = Outcome(error=error)
         return rest
 
-    async def _existing(self, collection: AsyncCollection[Document], ids: list[str]) -> dict[str, Stored]:
+    async def _existing(self, collection: AsyncCollection[Document], ids: list[str]) -> dict[str, Document]:
         if not ids:
             return {}
         wanted: Document = {"_id": ids[0] if len(ids) == 1 else {"$in": ids}}
@@ -138,8 +139,7 @@ class Writer:
             async with collection.find(wanted, READ, batch_size=len(ids) + 1) as cursor:
                 return await cursor.to_list()
 
-        documents = (await self._connection.caller.call(send)).value
-        return {document["_id"]: readable(document) for document in documents}
+        return {document["_id"]: document for document in (await self._connection.caller.call(send)).value}
 
 
 def readable(document: Document) -> Stored:

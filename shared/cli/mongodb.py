@@ -1,0 +1,44 @@
+"""`mongodb indexes`: make the indexes that are missing on large collections, and set the expiry, while the service runs."""
+
+import argparse
+import asyncio
+import importlib.util
+import logging
+import os
+from typing import TYPE_CHECKING
+
+from shared.cli.errors import CommandError
+from shared.cli.logs import configure_logging
+from shared.config import Settings
+from shared.errors import TransientError
+
+if TYPE_CHECKING:
+    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - argparse names it nowhere else
+
+
+def add_parser(commands: "Subparsers") -> argparse.ArgumentParser:
+    parser = commands.add_parser("mongodb", help="look after the MongoDB database of the settings", description=__doc__)
+    actions = parser.add_subparsers(metavar="ACTION", required=True)
+    actions.add_parser("indexes", help="make the indexes that are missing, however long it takes, and say which")
+    return parser
+
+
+def run(_: argparse.Namespace) -> int:
+    settings = Settings.from_env(os.environ)
+    if settings.database_type != "mongodb":
+        raise CommandError(f"DATABASE_TYPE is {settings.database_type!r}; must be 'mongodb' for this command")
+    if importlib.util.find_spec("pymongo") is None:
+        raise CommandError("pymongo is not installed; run: pip install -r requirements-mongodb.txt")
+    configure_logging(logging.WARNING)
+    try:
+        asyncio.run(_build(settings))
+    except TransientError as error:
+        raise CommandError(f"the server does not answer: {error.message}") from error
+    return 0
+
+
+async def _build(settings: Settings) -> None:
+    from shared.backends.mongodb.building import build  # noqa: PLC0415 - other commands don't need the driver
+
+    async for line in build(settings):
+        print(line, flush=True)
