@@ -12,12 +12,13 @@ from shared.backends.base import Backend, BackendStats, Deleted, ModelStats, Out
 from shared.backends.cosmosdb import queries
 from shared.backends.cosmosdb.access import Access, read_access
 from shared.backends.cosmosdb.aggregation import aggregate
-from shared.backends.cosmosdb.calls import Answer, RefusalError
+from shared.backends.cosmosdb.calls import RefusalError
 from shared.backends.cosmosdb.client import Connection
 from shared.backends.cosmosdb.documents import Item, ItemFormat
 from shared.backends.cosmosdb.reading import KEYS_ONLY, Reader
 from shared.backends.cosmosdb.writing import Writer
 from shared.backends.in_hand import InHand
+from shared.backends.retrying import Answer
 from shared.config import Settings
 from shared.errors import NotFoundError, PreconditionFailedError
 from shared.models import ALL_MODELS, Record, State

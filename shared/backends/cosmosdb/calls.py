@@ -1,21 +1,17 @@
 """Calls to the account: the one place where they are sent again, and where the driver's errors become ours.
 
-The driver itself sends nothing twice. After a lost answer nobody knows what the service did, so whoever asked is told
-(`Refusal.lost`, `Answer.lost`) and settles what the next answer means.
+The driver itself sends nothing twice (see `retrying.py`); a refusal tells of an earlier lost answer as an answer does.
 """
 
-import asyncio
 import logging
-import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 from azure.core.exceptions import AzureError
 from azure.cosmos.exceptions import CosmosBatchOperationError, CosmosHttpResponseError
 
-from shared.errors import ConfigurationError, DeadlineError, ServiceError, ThrottledError, TooLargeError, UnavailableError
-from shared.timing import remaining_seconds
+from shared.backends.retrying import Answer, Patience, Trouble, persist
+from shared.errors import ConfigurationError, ServiceError, ThrottledError, TooLargeError, UnavailableError
 
 logger = logging.getLogger(__name__)
 
@@ -29,11 +25,7 @@ https://learn.microsoft.com/rest/api/cosmos-db/http-status-codes-for-cosmosdb
 _PARTITION_FULL = 1014
 """Of a 403: https://learn.microsoft.com/azure/cosmos-db/troubleshoot-forbidden#partition-key-exceeding-storage"""
 _FULL_RETRY_SECONDS = 3_600.0
-_DEFAULT_SECONDS = 30.0
-"""How long a call goes on where no request's deadline is set."""
-_MAX_FAULTS = 8
-_FIRST_PAUSE = 0.02
-_LONGEST_PAUSE = 2.0
+_PATIENCE = Patience(faults=8)
 _DEFAULT_RETRY_AFTER = 1.0
 _AMBIGUOUS = frozenset({408, 410, 500, 502, 503, 504})
 
@@ -54,23 +46,6 @@ class RefusalError(Exception):
         self.index = index
 
 
-@dataclass(frozen=True, slots=True)
-class Answer(Generic[T]):
-    """What a call gave; `lost` as in RefusalError."""
-
-    value: T
-    lost: bool
-
-
-@dataclass(slots=True)
-class _Trouble:
-    """One failed attempt: how long to wait (None: as our own pauses go), and whether the work may have been done."""
-
-    error: ThrottledError | UnavailableError
-    wait: float | None = None
-    lost: bool = False
-
-
 class Caller:
     """Sends calls within the deadline of the request in hand. `setting` names how the account is reached, in errors."""
 
@@ -82,43 +57,25 @@ class Caller:
 
         Raises RefusalError, ThrottledError, UnavailableError, DeadlineError and ConfigurationError.
         """
-        remaining = remaining_seconds()
-        end = time.monotonic() + (_DEFAULT_SECONDS if remaining is None else remaining)
-        lost, faults = False, 0
-        while True:
-            try:
-                async with asyncio.timeout_at(asyncio.get_running_loop().time() + max(0.0, end - time.monotonic())):
-                    return Answer(await send(), lost)
-            except TimeoutError as error:
-                raise DeadlineError("The database did not answer in time.") from error
-            except (AzureError, CosmosBatchOperationError) as error:
-                trouble = self._trouble(error, lost=lost)
-                lost = lost or trouble.lost
-                pause = trouble.wait
-                if pause is None:
-                    faults += 1
-                    pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**faults)
-                if faults > _MAX_FAULTS or time.monotonic() + pause >= end:
-                    raise trouble.error from error
-            await asyncio.sleep(pause)
+        return await persist(send, (AzureError,), self._trouble, _PATIENCE)
 
-    def _trouble(self, error: AzureError, *, lost: bool) -> _Trouble:
+    def _trouble(self, error: AzureError, *, lost: bool) -> Trouble:
         """What a retry may help with. Raises what it can't."""
         if isinstance(error, CosmosHttpResponseError | CosmosBatchOperationError):
             return self._refused(error, lost=lost)
-        return _Trouble(UnavailableError("The database can't be reached."), lost=True)
+        return Trouble(UnavailableError("The database can't be reached."), lost=True)
 
-    def _refused(self, error: CosmosHttpResponseError | CosmosBatchOperationError, *, lost: bool) -> _Trouble:
+    def _refused(self, error: CosmosHttpResponseError | CosmosBatchOperationError, *, lost: bool) -> Trouble:
         status, substatus = int(error.status_code or 0), _substatus(error)
         if status == 429:
             wait = _retry_after(error)
-            return _Trouble(ThrottledError("The database asks to be called less often.", retry_after=wait), wait)
+            return Trouble(ThrottledError("The database asks to be called less often.", retry_after=wait), wait)
         if status == 449 or (status == 404 and substatus == _SESSION_UNAVAILABLE):
-            return _Trouble(UnavailableError("The database was busy with the same record."))
+            return Trouble(UnavailableError("The database was busy with the same record."))
         if status in _AMBIGUOUS:
-            return _Trouble(UnavailableError("The database is unavailable."), lost=True)
+            return Trouble(UnavailableError("The database is unavailable."), lost=True)
         if status == 403 and substatus == _WRITES_ELSEWHERE:
-            return _Trouble(UnavailableError("The database takes no writes at the moment."))
+            return Trouble(UnavailableError("The database takes no writes at the moment."))
         if status == 403 and substatus == _PARTITION_FULL:
             logger.error("a logical partition is full: COSMOS_BUCKETS is too small for this load")
             raise UnavailableError("The partition of the record is full.", retry_after=_FULL_RETRY_SECONDS) from error

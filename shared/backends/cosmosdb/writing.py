@@ -17,11 +17,12 @@ from azure.cosmos.aio import ContainerProxy
 
 from shared.backends.base import Outcome
 from shared.backends.cosmosdb import queries
-from shared.backends.cosmosdb.calls import Answer, RefusalError
+from shared.backends.cosmosdb.calls import RefusalError
 from shared.backends.cosmosdb.client import Connection
 from shared.backends.cosmosdb.documents import Item, ItemFormat, read_item
 from shared.backends.cosmosdb.reading import WHOLE, Reader
 from shared.backends.repeats import first_of_each_id, with_repeats
+from shared.backends.retrying import Answer
 from shared.errors import TransientError, UnavailableError
 from shared.models import Record
 from shared.query import Stored

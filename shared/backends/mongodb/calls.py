@@ -1,16 +1,14 @@
 """Calls to the server: the one place where they are sent again, and where the driver's errors become ours.
 
-The driver itself sends nothing twice. After a lost answer nobody knows what the server did, so whoever asked is told
-(`Answer.lost`) and settles what the next answer means; a write carries a mark of its own to know itself by.
+The driver itself sends nothing twice (see `retrying.py`); a write carries a mark of its own to know itself by.
 """
 
 import asyncio
 import logging
 import re
-import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import TypeVar
 
 from bson.errors import BSONError
 from pymongo.common import MIN_SUPPORTED_SERVER_VERSION
@@ -27,8 +25,8 @@ from pymongo.errors import (
 )
 from pymongo.errors import ConfigurationError as DriverConfigurationError
 
-from shared.errors import ConfigurationError, DeadlineError, ServiceError, ThrottledError, TooLargeError, UnavailableError
-from shared.timing import remaining_seconds
+from shared.backends.retrying import Answer, Patience, Trouble, persist
+from shared.errors import ConfigurationError, ServiceError, ThrottledError, TooLargeError, UnavailableError
 
 logger = logging.getLogger(__name__)
 
@@ -63,11 +61,7 @@ UnsatisfiableWriteConcern); no primary to read from (FailedToSatisfyReadPreferen
 https://github.com/mongodb/mongo/blob/master/src/mongo/base/error_codes.yml
 """
 _UNCERTAIN_LABEL = "RetryableWriteError"
-_DEFAULT_SECONDS = 30.0
-"""How long a call goes on where no request's deadline is set."""
-_MAX_FAULTS = 6
-_FIRST_PAUSE = 0.02
-_LONGEST_PAUSE = 1.0
+_PATIENCE = Patience(faults=6, longest_pause=1.0)
 _DEFAULT_RETRY_AFTER = 1.0
 _QUEUE_SECONDS = 10.0
 _RETRY_AFTER = re.compile(r"RetryAfterMs=(\d{1,7})", re.ASCII)
@@ -102,24 +96,6 @@ class ForbiddenError(ConfigurationError):
     """The user may not do what was asked."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer(Generic[T]):
-    """What a call gave; `lost` when the answer to an earlier attempt was lost."""
-
-    value: T
-    lost: bool
-
-
-@dataclass(slots=True)
-class _Trouble:
-    """One failed attempt: how long to wait (None: as our own pauses go), and whether the work may have been done."""
-
-    error: ThrottledError | UnavailableError
-    wait: float | None = None
-    lost: bool = False
-    final: bool = False
-
-
 class Caller:
     """Sends calls within the deadline of the request in hand. `setting` names who is asking, in errors.
 
@@ -136,51 +112,35 @@ class Caller:
 
         Raises UnsupportedError, ThrottledError, UnavailableError, DeadlineError and ConfigurationError.
         """
-        remaining = remaining_seconds()
-        end = time.monotonic() + (_DEFAULT_SECONDS if remaining is None else remaining)
-        lost, faults = False, 0
-        while True:
-            await self._enter(end)
-            try:
-                async with asyncio.timeout(max(0.0, end - time.monotonic())):
-                    return Answer(await send(), lost)
-            except TimeoutError as error:
-                raise DeadlineError("The database did not answer in time.") from error
-            except (PyMongoError, BSONError) as error:
-                trouble = self._trouble(error)
-                lost = lost or trouble.lost
-                pause = trouble.wait
-                if pause is not None:
-                    pause = max(pause, _FIRST_PAUSE)
-                else:
-                    faults += 1
-                    pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**faults)
-                if trouble.final or faults > _MAX_FAULTS or time.monotonic() + pause >= end:
-                    raise trouble.error from error
-            finally:
-                self._gate.release()
-            await asyncio.sleep(pause)
 
-    async def _enter(self, end: float) -> None:
-        if not self._gate.locked():
-            await self._gate.acquire()
-            return
+        async def in_turn() -> T:
+            async with self._turn():
+                return await send()
+
+        return await persist(in_turn, (PyMongoError, BSONError), self._trouble, _PATIENCE)
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
         try:
-            async with asyncio.timeout(max(0.0, min(_QUEUE_SECONDS, end - time.monotonic()))):
+            async with asyncio.timeout(_QUEUE_SECONDS if self._gate.locked() else None):
                 await self._gate.acquire()
         except TimeoutError as error:
             raise UnavailableError(_IN_USE) from error
+        try:
+            yield
+        finally:
+            self._gate.release()
 
-    def _trouble(self, error: PyMongoError | BSONError) -> _Trouble:
+    def _trouble(self, error: PyMongoError | BSONError, *, lost: bool) -> Trouble:  # noqa: ARG002 - as `persist` calls it
         """What a retry may help with. Raises what it can't."""
         if isinstance(error, WaitQueueTimeoutError):
-            return _Trouble(UnavailableError(_IN_USE), final=True)
+            return Trouble(UnavailableError(_IN_USE), final=True)
         if isinstance(error, ConnectionFailure) and _DISTRUST in str(error):
             raise ConfigurationError(f"{self._setting}: the server's TLS certificate can't be trusted") from error
         if isinstance(error, ConnectionFailure):
             logger.warning("the database can't be reached", extra={"error_type": type(error).__name__})
             is_away = isinstance(error, ServerSelectionTimeoutError)
-            return _Trouble(UnavailableError(_AWAY), lost=not is_away, final=is_away)
+            return Trouble(UnavailableError(_AWAY), lost=not is_away, final=is_away)
         if isinstance(error, OperationFailure):
             return self._refused(error)
         if isinstance(error, DocumentTooLarge):
@@ -192,11 +152,11 @@ class Caller:
         logger.error("the database refused a call", extra={"error_type": type(error).__name__})
         raise ServiceError(_REFUSED) from error
 
-    def _misfit(self, error: DriverConfigurationError) -> _Trouble:
+    def _misfit(self, error: DriverConfigurationError) -> Trouble:
         """The driver says so of a name server that does not answer, too."""
         if _is_passing(error.__cause__):
             logger.warning("the database's name can't be looked up", extra={"error_type": type(error.__cause__).__name__})
-            return _Trouble(UnavailableError(_AWAY), final=True)
+            return Trouble(UnavailableError(_AWAY), final=True)
         if "reports wire version" in str(error):
             raise ConfigurationError(
                 f"{self._setting}: the server is too old; must be MongoDB {MIN_SUPPORTED_SERVER_VERSION} or later, or Cosmos DB"
@@ -206,17 +166,17 @@ class Caller:
             f"{self._setting}: the server can't be used, its name has no SRV record or it lacks an option that is asked for"
         ) from error
 
-    def _refused(self, error: OperationFailure) -> _Trouble:
+    def _refused(self, error: OperationFailure) -> Trouble:
         code = _code_of(error)
         if code in _THROTTLED or error.has_error_label(_OVERLOADED_LABEL):
             wait = _retry_after(error)
-            return _Trouble(ThrottledError("The database asks to be called less often.", retry_after=wait), wait, lost=True)
+            return Trouble(ThrottledError("The database asks to be called less often.", retry_after=wait), wait, lost=True)
         if code in _BUSY:
-            return _Trouble(UnavailableError("The database was busy with something else."))
+            return Trouble(UnavailableError("The database was busy with something else."))
         if code in _UNCERTAIN or error.has_error_label(_UNCERTAIN_LABEL) or is_unacknowledged(error):
-            return _Trouble(UnavailableError("The database is unavailable."), lost=True)
+            return Trouble(UnavailableError("The database is unavailable."), lost=True)
         if code in _FULL or (code == _ATLAS and "quota" in _said(error)):
-            return _Trouble(UnavailableError("The database can't store now."), final=True)
+            return Trouble(UnavailableError("The database can't store now."), final=True)
         if code in {_UNKNOWN_USER, _FORBIDDEN, _ATLAS}:
             raise self._denied(error, code) from error
         if code in _UNSUPPORTED:

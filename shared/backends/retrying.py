@@ -1,0 +1,84 @@
+"""Calls that are sent again: the one loop that waits out what may pass, within the deadline of the request in hand.
+
+No driver sends anything twice by itself: after a lost answer nobody knows what the server did, so whoever asked is told
+(`Answer.lost`) and settles what the next answer means. What a driver's errors mean is said in its backend's `calls.py`.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+
+from shared.errors import ConfigurationError, DeadlineError, ServiceError
+from shared.timing import remaining_seconds
+
+_DEFAULT_SECONDS = 30.0
+"""How long a call goes on where no request's deadline is set."""
+
+T = TypeVar("T")
+
+
+class Patience(NamedTuple):
+    """How many faults are waited out, with pauses that double from the first to the longest, in seconds."""
+
+    faults: int
+    first_pause: float = 0.02
+    longest_pause: float = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer(Generic[T]):
+    """What a call gave; `lost` when the answer to an earlier attempt was lost."""
+
+    value: T
+    lost: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """One failed attempt: what to answer when it stays so.
+
+    `wait` is how long the database asks to wait, in seconds (None: as our own pauses go). `lost` when the work may have been
+    done after all, `final` when trying again does not help.
+    """
+
+    error: ServiceError | ConfigurationError
+    wait: float | None = None
+    lost: bool = False
+    final: bool = False
+
+
+class Explain(Protocol):
+    """Says what a driver's error means, or raises what trying again can't help; `lost` as in Answer."""
+
+    def __call__(self, error: Any, *, lost: bool) -> Trouble: ...
+
+
+async def persist(
+    send: Callable[[], Awaitable[T]], caught: tuple[type[Exception], ...], explain: Explain, patience: Patience
+) -> Answer[T]:
+    """What `send` gives, sent again after each of the errors `caught` that may pass.
+
+    Raises DeadlineError, the error of the last trouble, and what `explain` raises.
+    """
+    remaining = remaining_seconds()
+    end = time.monotonic() + (_DEFAULT_SECONDS if remaining is None else remaining)
+    lost, faults = False, 0
+    while True:
+        try:
+            async with asyncio.timeout(max(0.0, end - time.monotonic())):
+                return Answer(await send(), lost)
+        except TimeoutError as error:
+            raise DeadlineError("The database did not answer in time.") from error
+        except caught as error:
+            trouble = explain(error, lost=lost)
+            lost = lost or trouble.lost
+            if trouble.wait is None:
+                faults += 1
+                pause = min(patience.longest_pause, patience.first_pause * 2**faults)
+            else:
+                pause = max(patience.first_pause, trouble.wait)
+            if trouble.final or faults > patience.faults or time.monotonic() + pause >= end:
+                raise trouble.error from error
+        await asyncio.sleep(pause)
