@@ -32,8 +32,9 @@ class Aggregator:
             try:
                 return list((await self._grouped(aggregation)).groups())
             except UnsupportedError:
+                if self._server_groups:  # of several at once the first says so
+                    logger.info("the server does not group as asked; aggregates are computed by the service")
                 self._server_groups = False
-                logger.info("the server does not group as asked; aggregates are computed by the service")
         return list((await self._folded(aggregation)).groups())
 
     async def _grouped(self, aggregation: Aggregation) -> Totals:
