@@ -4,9 +4,9 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,15 +17,13 @@ from shared.config import Settings
 from shared.errors import (
     ConfigurationError,
     DeadlineError,
-    NotFoundError,
-    PreconditionFailedError,
-    TransientError,
     UnavailableError,
 )
 from shared.models import SystemEventLog
-from shared.query import Query, Stored
+from shared.query import Query
 from shared.timing import set_deadline
-from tests.contract.steps import add, add_all, fetch, ids, kept, walk
+from tests.contract.steps import add, add_all
+from tests.faults.lines import Line, mongodb_line
 from tests.faults.tcp import TcpProxy
 from tests.servers import ferretdb
 from tests.servers.ferretdb import FerretDB
@@ -36,11 +34,6 @@ from tests.support.records import make
 from tests.support.serve import Serve
 
 USER, PASSWORD = "logo", "p4ssw0rd-of-tests"
-
-
-def whole(answer: bytes) -> bool:
-    """Whether a message has come to its end: it begins with its length."""
-    return len(answer) >= 4 and len(answer) >= int.from_bytes(answer[:4], "little")
 
 
 @pytest.fixture(scope="module")
@@ -56,153 +49,11 @@ def make_backend(port: int, database: str, options: str = "maxPoolSize=1") -> Mo
     return MongoBackend(read_access(Settings(database_type="mongodb", database_connection_string=text)), database)
 
 
-@dataclass
-class Line:
-    """A backend, the proxy in front of its server, and a backend that goes past the proxy."""
-
-    backend: MongoBackend
-    direct: MongoBackend
-    proxy: TcpProxy
-
-    async def stored(self) -> list[str]:
-        """The ids that the server has."""
-        return ids(await walk(self.direct, Query(SystemEventLog, descending=False, limit=500)))
-
-    def lose(self, command: str) -> None:
-        self.proxy.lose_answers(b"\x02" + command.encode() + b"\x00", whole)
-
-
 @pytest.fixture
 async def line(server: FerretDB) -> AsyncIterator[Line]:
-    """A line without faults yet; the collection is there."""
-    database = f"faults-{uuid.uuid4().hex[:12]}"
-    async with TcpProxy("127.0.0.1", server.port) as proxy:
-        backend, direct = make_backend(proxy.port, database), make_backend(server.port, database)
-        await direct.connect()
-        await backend.connect()
-        await backend.count(Query(SystemEventLog))
-        yield Line(backend, direct, proxy)
-        set_deadline(30)
-        await backend.disconnect()
-        await direct.disconnect()
-
-
-async def test_a_create_whose_answer_is_lost(line: Line) -> None:
-    """It is stored once and told to be new, with the etag that it has."""
-    given = make(SystemEventLog)
-    line.lose("insert")
-    stored = await add(line.backend, SystemEventLog, given)
-    assert line.proxy.lost == 1
-    assert await fetch(line.direct, SystemEventLog, given.id) == stored
-
-
-async def test_a_duplicate_whose_answer_is_lost(line: Line) -> None:
-    """A record that was there before is told from one that was just stored, even when both are equal."""
-    given = make(SystemEventLog)
-    there = await add(line.direct, SystemEventLog, given)
-    line.lose("insert")
-    outcome = await line.backend.create(SystemEventLog, given)
-    assert (line.proxy.lost, outcome.existed, kept(outcome)) == (1, True, there)
-
-
-async def test_a_batch_whose_answer_is_lost(line: Line) -> None:
-    """Every record of it is new and stored once, and those that were there are told from them."""
-    there = await add_all(line.direct, SystemEventLog, make.many(SystemEventLog, 3))
-    given = make.many(SystemEventLog, 300)
-    line.lose("insert")
-    outcomes = await line.backend.create_many(SystemEventLog, [*there, *given])
-    assert line.proxy.lost == 1
-    assert [outcome.existed for outcome in outcomes] == [True] * 3 + [False] * 300
-    assert await walk(line.direct, Query(SystemEventLog, descending=False, limit=500)) == [kept(one) for one in outcomes]
-
-
-async def test_an_update_whose_answer_is_lost(line: Line) -> None:
-    """It is done once and acknowledged with the etag that the record then has."""
-    stored = await add(line.direct, SystemEventLog, make(SystemEventLog))
-    line.lose("update")
-    updated = await line.backend.update(SystemEventLog, make.changed(stored, message="new"), stored.etag)
-    assert line.proxy.lost == 1
-    assert await fetch(line.direct, SystemEventLog, stored.id) == updated
-
-
-async def test_another_writer_after_a_lost_answer(line: Line) -> None:
-    """An update that was refused before its answer was lost is not taken for one that was made."""
-    stored = await add(line.direct, SystemEventLog, make(SystemEventLog))
-    await line.direct.update(SystemEventLog, make.changed(stored, message="theirs"), stored.etag)
-    line.lose("update")
-    with pytest.raises(PreconditionFailedError):
-        await line.backend.update(SystemEventLog, make.changed(stored, message="ours"), stored.etag)
-
-
-async def test_a_delete_whose_answer_is_lost(line: Line) -> None:
-    """A delete that was done is acknowledged; one of a record that is not there is still refused."""
-    stored = await add(line.direct, SystemEventLog, make(SystemEventLog))
-    line.lose("delete")
-    await line.backend.delete(SystemEventLog, stored.id)
-    assert (line.proxy.lost, await line.stored()) == (1, [])
-    with pytest.raises(NotFoundError):
-        await line.backend.delete(SystemEventLog, stored.id)
-
-
-async def test_a_bounded_removal_whose_answer_is_lost(line: Line) -> None:
-    """It counts each record once and takes no more than its bound."""
-    given = await add_all(line.direct, SystemEventLog, make.many(SystemEventLog, 30))
-    line.lose("delete")
-    deleted = await line.backend.delete_where(Query(SystemEventLog, descending=False, limit=20))
-    assert (line.proxy.lost, deleted.count, deleted.more) == (1, 20, True)
-    assert await line.stored() == ids(given[20:])
-
-
-async def test_a_purge_whose_answer_is_lost(line: Line) -> None:
-    """It counts the records that there were."""
-    given = await add_all(line.direct, SystemEventLog, make.many(SystemEventLog, 5))
-    line.lose("delete")
-    assert await line.backend.purge(SystemEventLog, [*ids(given[:3]), "never-there"]) == 3
-    assert (line.proxy.lost, await line.stored()) == (1, ids(given[3:]))
-
-
-async def test_a_read_whose_answer_is_lost(line: Line) -> None:
-    """A list is whole."""
-    given = await add_all(line.direct, SystemEventLog, make.many(SystemEventLog, 30))
-    line.lose("find")
-    assert await walk(line.backend, Query(SystemEventLog, limit=50)) == given[::-1]
-    assert line.proxy.lost == 1
-
-
-async def test_an_idle_connection_that_was_cut(line: Line) -> None:
-    """Whoever takes it next notices nothing."""
-    stored = await add(line.backend, SystemEventLog, make(SystemEventLog))
-    line.proxy.cut()
-    assert await line.backend.find_by_id(SystemEventLog, stored.id) == stored
-
-
-async def test_connections_that_are_cut_under_load(line: Line) -> None:
-    """Whatever was acknowledged is stored once, and was told to be new."""
-    given = make.many(SystemEventLog, 200)
-
-    async def create(part: list[Stored]) -> list[str]:
-        done = []
-        for record in part:
-            try:
-                outcome = await line.backend.create(SystemEventLog, record)
-            except TransientError:
-                continue
-            assert not outcome.existed
-            done.append(record.id)
-        return done
-
-    work = asyncio.gather(*(create(given[start::8]) for start in range(8)))
-    cuts = 0
-    while not work.done():
-        await asyncio.sleep(0.1)
-        line.proxy.cut()
-        cuts += 1
-    acknowledged = {name for part in await work for name in part}
-    stored = await line.stored()
-    assert len(set(stored)) == len(stored)
-    assert acknowledged <= set(stored)
-    assert cuts > 1
-    assert acknowledged
+    """A line without faults yet."""
+    async with mongodb_line(server) as found:
+        yield found
 
 
 async def test_no_more_connections_than_the_pool_has(server: FerretDB) -> None:
@@ -214,31 +65,6 @@ async def test_no_more_connections_than_the_pool_has(server: FerretDB) -> None:
         await asyncio.gather(*(backend.count(Query(SystemEventLog)) for _ in range(60)))
         assert proxy.connections <= 3 + 2
         await backend.disconnect()
-
-
-async def test_a_server_that_is_away(line: Line) -> None:
-    """Every call is unavailable soon and can be sent again; when the server is back, the same backend goes on."""
-    stored = await add(line.backend, SystemEventLog, make(SystemEventLog))
-    await line.proxy.refuse()
-    started = time.monotonic()
-    calls: list[Callable[[], Awaitable[object]]] = [
-        lambda: line.backend.create(SystemEventLog, make(SystemEventLog)),
-        lambda: line.backend.find_by_id(SystemEventLog, stored.id),
-        lambda: line.backend.find(Query(SystemEventLog)),
-        lambda: line.backend.update(SystemEventLog, stored, stored.etag),
-        line.backend.health,
-    ]
-    for call in calls:
-        with pytest.raises(UnavailableError) as caught:
-            await call()
-        assert caught.value.retry_after > 0
-        assert "127.0.0.1" not in str(caught.value)
-    [outcome] = await line.backend.create_many(SystemEventLog, [make(SystemEventLog)])
-    assert isinstance(outcome.error, UnavailableError)
-    assert time.monotonic() - started < 20
-    await line.proxy.accept()
-    assert await line.backend.find_by_id(SystemEventLog, stored.id) == stored
-    assert await line.stored() == [stored.id]
 
 
 async def test_starting_while_the_server_is_away(server: FerretDB) -> None:
