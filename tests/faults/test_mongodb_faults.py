@@ -170,24 +170,6 @@ async def test_what_the_driver_says_of_cosmos_db(root: Log, recwarn: pytest.Warn
     assert not recwarn.list
 
 
-async def test_the_service_while_its_server_restarts(server: FerretDB, tmp_path: Path) -> None:
-    """Clients get 503 with Retry-After while it is stopped, and their records once it is back; nothing is lost by it."""
-    async with _serving(server.connection_string, tmp_path) as client:
-        assert await _post(client, "before") == 201
-        server.stop()
-        try:
-            answer = await client.post("/api/events", json=_event("while"))
-            assert answer.status == 503
-            assert int(answer.headers["retry-after"]) > 0
-            assert (await client.get("/api/health")).status == 503
-        finally:
-            server.start()
-        assert await _post(client, "while") == 201
-        assert await _post(client, "before") == 200
-    log = (tmp_path / "serve.log").read_text()
-    assert not [text for text in driver_texts(server.port) if text in log]
-
-
 async def test_a_password_that_is_wrong(tmp_path: Path) -> None:
     """The log names the setting, the client is told 503, and neither sees the password."""
     require("FerretDB", ferretdb.binary)
@@ -239,7 +221,3 @@ async def _serving(connection_string: str, folder: Path) -> AsyncIterator[Client
 
 def _event(record_id: str) -> dict[str, str]:
     return {"id": record_id, "eventType": "startup", "message": "ready"}
-
-
-async def _post(client: Client, record_id: str) -> int:
-    return (await client.post("/api/events", json=_event(record_id))).status
