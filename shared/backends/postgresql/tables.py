@@ -84,12 +84,9 @@ class Table:
         )
 
     def stored(self, row: Row) -> Stored:
-        """The record of a row of `record` as text and `hidden_list`."""
-        text, content_hash, privacy_version, etag, *numbers = row
-        buckets = dict(zip(self._bucket_names, numbers, strict=True))
-        if None in numbers:
-            buckets = {name: number for name, number in buckets.items() if number is not None}
-        return Stored(from_json(text), Hidden(content_hash, privacy_version, buckets), etag)
+        """The record of a row of `record` (its text) and `hidden_list`; a list reads hundreds of them."""
+        buckets = {name: number for name, number in zip(self._bucket_names, row[4:], strict=True) if number is not None}
+        return Stored(from_json(row[0]), Hidden(row[1], row[2], buckets), row[3])
 
 
 def _filter(model: type[Record], wire: str) -> Filter:
