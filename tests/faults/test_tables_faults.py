@@ -1,6 +1,7 @@
 """The Tables backend behind a bad line and on a server that goes away: nothing missing, nothing doubled."""
 
 import asyncio
+import contextlib
 import random
 import time
 import uuid
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
+from shared.backends.azurehttp import CONNECT_TIMEOUT_SECONDS, make_transport
 from shared.backends.base import Outcome
 from shared.backends.tables.access import Access
 from shared.backends.tables.backend import TablesBackend
@@ -142,6 +144,43 @@ async def test_one_fault_at_a_list(line: Line, fault: str) -> None:
     line.proxy.plan = once(fault, is_call)
     assert await walk(line.backend, Query(SystemEventLog, limit=50)) == given[::-1]
     assert line.proxy.faults[fault] == 1
+
+
+async def test_a_slow_answer_is_not_waited_for(line: Line) -> None:
+    """What is silent for longer than the read timeout is asked again, for the driver's transport has that timeout."""
+    before = line.proxy.calls
+    line.proxy.plan = once("slow", is_insert)
+    await add(line.backend, SystemEventLog, make(SystemEventLog))
+    assert line.proxy.calls - before > 1
+    assert line.proxy.faults["slow"] == 1
+
+
+async def test_a_server_that_never_answers() -> None:
+    """A call is sent again within the deadline, and then given up."""
+    connections = 0
+
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        with contextlib.closing(writer):
+            await reader.read()
+
+    async with await asyncio.start_server(say_nothing, "127.0.0.1") as silent:
+        port = silent.sockets[0].getsockname()[1]
+        backend = TablesBackend(Access(f"http://127.0.0.1:{port}/{ACCOUNT}", "TEST", ACCOUNT, KEY), "silent", read_timeout=0.2)
+        await backend.connect()
+        set_deadline(1.5)
+        with pytest.raises(UnavailableError):
+            await backend.health()
+        await backend.disconnect()
+    assert connections > 2
+
+
+async def test_timeouts_of_the_transport() -> None:
+    """A connect that nobody accepts and an answer that does not come end in time."""
+    transport = make_transport(read_timeout=7.0)
+    assert (transport.connection_config.timeout, transport.connection_config.read_timeout) == (CONNECT_TIMEOUT_SECONDS, 7.0)
+    await transport.close()
 
 
 async def test_another_create_after_a_delete_s_lost_answer(line: Line) -> None:

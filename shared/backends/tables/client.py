@@ -23,7 +23,6 @@ silence("azure.core", "azure.data", "azure.identity")
 
 _READ_TIMEOUT_SECONDS = 35.0
 """The service itself gives up on a query after 30 s."""
-_CONNECT_TIMEOUT_SECONDS = 5.0
 _TABLE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9]{2,62}")
 
 T = TypeVar("T")
@@ -79,13 +78,11 @@ class Connection:
         return TableServiceClient(
             self._access.endpoint,
             credential=self._make_credential(),
-            transport=make_transport(self._connections),
+            transport=make_transport(self._connections, read_timeout=self._read_timeout),
             retry_total=0,
             retry_connect=0,
             retry_read=0,
             retry_status=0,
-            connection_timeout=_CONNECT_TIMEOUT_SECONDS,
-            read_timeout=self._read_timeout,
         )
 
     def _make_credential(self) -> Any:
