@@ -4,9 +4,7 @@ import asyncio
 import contextlib
 import random
 import time
-import uuid
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -21,7 +19,8 @@ from shared.models import SystemEventLog
 from shared.query import Query, Stored
 from shared.timing import set_deadline
 from tests.contract.steps import add, add_all, fetch, ids, kept, walk
-from tests.faults.proxy import NO_FAULT, Fault, Plan, Proxy, always, calm, once
+from tests.faults.proxy import NO_FAULT, Fault, Plan, always, calm, once
+from tests.faults.tables_line import Line, is_call, is_insert, is_write, opened
 from tests.servers import azurite as azurite_server
 from tests.servers.azurite import ACCOUNT, KEY, Azurite
 from tests.servers.tools import require
@@ -34,19 +33,6 @@ FAULTS = ("429", "408", "503", "408-after", "503-after", "dropped-before", "drop
 READ_TIMEOUT = 1.5
 each_fault = pytest.mark.parametrize("fault", FAULTS)
 each_id = pytest.mark.parametrize("record_id", [None, "mine"], ids=["own-claim", "claimed"])
-
-
-def is_call(request: web.Request) -> bool:
-    return request.path != "/"
-
-
-def is_write(request: web.Request) -> bool:
-    return request.method != "GET"
-
-
-def is_insert(request: web.Request) -> bool:
-    """Whether the request inserts or changes entities, not tables."""
-    return is_write(request) and not request.path.endswith("/Tables")
 
 
 def at_random(rate: float, seed: int) -> Plan:
@@ -62,36 +48,10 @@ def server() -> Iterator[Azurite]:
         yield running
 
 
-@dataclass
-class Line:
-    """A backend, the proxy in front of its server, and a backend that goes past the proxy."""
-
-    backend: TablesBackend
-    direct: TablesBackend
-    proxy: Proxy
-
-    async def stored(self) -> list[str]:
-        """The ids that the server has, each as often as it has it."""
-        return ids(await walk(self.direct, Query(SystemEventLog, descending=False, limit=500)))
-
-
 @pytest.fixture
 async def line(server: Azurite) -> AsyncIterator[Line]:
-    """A line without faults yet; its table is there."""
-    async with Proxy(f"http://127.0.0.1:{server.port}", slow_seconds=READ_TIMEOUT * 1.5).serve() as proxy:
-        database = f"faults{uuid.uuid4().hex[:12]}"
-        through = Access(f"{proxy.url}{ACCOUNT}", "TEST", ACCOUNT, KEY)
-        backend = TablesBackend(through, database, read_timeout=READ_TIMEOUT)
-        direct = TablesBackend(Access(server.endpoint, "TEST", ACCOUNT, KEY), database)
-        await backend.connect()
-        await direct.connect()
-        await direct.count(Query(SystemEventLog))
-        try:
-            yield Line(backend, direct, proxy)
-        finally:
-            proxy.plan = calm
-            await backend.disconnect()
-            await direct.disconnect()
+    async with opened(server, READ_TIMEOUT) as line:
+        yield line
 
 
 @each_id

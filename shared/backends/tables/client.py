@@ -14,7 +14,7 @@ from azure.data.tables.aio import TableClient, TableServiceClient
 
 from shared.backends.driver_logs import silence
 from shared.backends.tables.access import Access
-from shared.backends.tables.calls import TABLE_MISSING, Caller, RefusalError
+from shared.backends.tables.calls import TABLE_MISSING, Caller, RefusalError, unexpected
 from shared.errors import ConfigurationError
 from shared.models import ALL_MODELS, Record
 
@@ -106,7 +106,10 @@ class Connection:
             self._credential = None
 
     async def call(self, model: type[Record], send: Callable[[TableClient], Awaitable[T]]) -> T:
-        """What a call on the model's table gives; a missing table is made first. Raises as Caller.call does."""
+        """What a call on the model's table gives; a missing table is made first.
+
+        Raises as Caller.call does, and UnavailableError where the table does not stay.
+        """
         table = self._tables[model]
         try:
             return await self._caller.call(lambda: send(table))
@@ -114,7 +117,12 @@ class Connection:
             if refusal.code != TABLE_MISSING:
                 raise
         await self._make_table(model)
-        return await self._caller.call(lambda: send(table))
+        try:
+            return await self._caller.call(lambda: send(table))
+        except RefusalError as refusal:
+            if refusal.code == TABLE_MISSING:
+                raise unexpected(refusal) from refusal
+            raise
 
     async def _make_table(self, model: type[Record]) -> None:
         async with self._making:
@@ -122,5 +130,5 @@ class Connection:
                 await self._caller.call(self._tables[model].create_table)
             except RefusalError as refusal:
                 if refusal.status != 409:
-                    raise
+                    raise unexpected(refusal) from refusal
                 logger.debug("another task or instance made the table")

@@ -5,7 +5,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Any
 
-from shared.backends.tables.calls import RefusalError
+from shared.backends.tables.calls import RefusalError, unexpected
 from shared.backends.tables.client import Connection
 from shared.backends.tables.concurrency import together
 from shared.backends.tables.entities import MARK, read_record, text_of
@@ -45,7 +45,7 @@ class Reader:
         except RefusalError as refusal:
             if refusal.status == 404:
                 return None
-            raise
+            raise unexpected(refusal) from refusal
 
     def asking(self, model: type[Record], select: Sequence[str] | None) -> Ask:
         """How a table is asked for rows."""
@@ -57,7 +57,10 @@ class Reader:
                 ).by_page(token)
                 return [row async for row in await anext(pages)], pages.continuation_token
 
-            return await self._connection.call(model, send)
+            try:
+                return await self._connection.call(model, send)
+            except RefusalError as refusal:
+                raise unexpected(refusal) from refusal
 
         return ask
 
