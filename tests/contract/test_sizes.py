@@ -33,6 +33,7 @@ FILLINGS: dict[str, Any] = {
     "one-astral-string": "🦊" * ((MAX_RECORD_BYTES - 2_000) // 4),
     "one-odd-astral-string": "x" + "🦊" * ((MAX_RECORD_BYTES - 2_000) // 4),
     "one-string-of-controls": "\x01" * ((MAX_RECORD_BYTES - 2_000) // 6),
+    "one-string-of-noncharacters": "\ufffe\uffff" * ((MAX_RECORD_BYTES - 400) // 6),
     "one-string-of-quotes": '"' * ((MAX_RECORD_BYTES - 2_000) // 2),
     "strings": repeated("plain ascii text"),
     "astral-strings": repeated("🦊🎨"),

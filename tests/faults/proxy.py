@@ -3,8 +3,9 @@
 import asyncio
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import aiohttp
@@ -26,6 +27,7 @@ _HOP_HEADERS = frozenset({"host", "connection", "content-length", "transfer-enco
 _QUERY_TYPE = "application/query+json"
 
 Plan = Callable[[web.Request], Fault]
+Answer = Callable[[], web.Response]
 
 
 def calm(_: web.Request) -> Fault:
@@ -67,17 +69,36 @@ def is_write(request: web.Request) -> bool:
     return is_on_items(request) and request.method != "GET" and request.content_type != _QUERY_TYPE
 
 
-class Proxy:
-    """Passes requests on. `calls` counts all, `writes` by the id that the driver gives each of our own sends."""
+def _refusal(status: int) -> web.Response:
+    headers = {"x-ms-substatus": "3" if status == 403 else "0", "x-ms-request-charge": "0.5"}
+    if status == 429:
+        headers["x-ms-retry-after-ms"] = str(RETRY_AFTER_MS)
+    return web.json_response({"code": str(status), "message": "injected"}, status=status, headers=headers)
 
-    def __init__(self, target: str, *, slow_seconds: float = 0.0) -> None:
+
+_REFUSALS: dict[Fault, Answer] = {
+    fault: partial(_refusal, status) for fault, status in {**REFUSALS, WRITES_ELSEWHERE: 403}.items()
+}
+
+
+class Proxy:
+    """Passes requests on, but for faults; `answers` are those that a test brings, given in place of the server's.
+
+    `calls` counts all requests, `writes` those by the id that the driver gives each of our own sends, and `connections` the
+    most that were open at once.
+    """
+
+    def __init__(self, target: str, *, slow_seconds: float = 0.0, answers: Mapping[Fault, Answer] | None = None) -> None:
         self.plan: Plan = calm
         self.url = ""
         self.calls = 0
+        self.connections = 0
         self.faults: Counter[Fault] = Counter()
         self.writes: Counter[str] = Counter()
         self._target = target.rstrip("/")
         self._slow_seconds = slow_seconds
+        self._answers = {**_REFUSALS, **(answers or {})}
+        self._open: set[asyncio.Transport] = set()
         self._session: aiohttp.ClientSession | None = None
 
     @asynccontextmanager
@@ -97,13 +118,16 @@ class Proxy:
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         self.calls += 1
+        assert request.transport is not None
+        self._open = {transport for transport in (*self._open, request.transport) if not transport.is_closing()}
+        self.connections = max(self.connections, len(self._open))
         body = await request.read()
         if is_write(request):
             self.writes[request.headers["x-ms-activity-id"]] += 1
         fault = self.plan(request)
         self.faults[fault] += 1
-        if fault in REFUSALS or fault == WRITES_ELSEWHERE:
-            return _refusal(REFUSALS.get(fault, 403))
+        if fault in self._answers:
+            return self._answers[fault]()
         if fault == "dropped-before":
             return _drop(request)
         status, headers, content = await asyncio.shield(self._forward(request, body))
@@ -125,13 +149,6 @@ class Proxy:
             content = await answer.read()
             kept = {name: value for name, value in answer.headers.items() if name.lower() not in _HOP_HEADERS}
             return answer.status, kept, content
-
-
-def _refusal(status: int) -> web.Response:
-    headers = {"x-ms-substatus": "3" if status == 403 else "0", "x-ms-request-charge": "0.5"}
-    if status == 429:
-        headers["x-ms-retry-after-ms"] = str(RETRY_AFTER_MS)
-    return web.json_response({"code": str(status), "message": "injected"}, status=status, headers=headers)
 
 
 def _drop(request: web.Request) -> web.Response:

@@ -226,7 +226,16 @@ async def test_throttled_for_longer_than_the_deadline(line: Line) -> None:
     assert time.monotonic() - started < 1
     errors = [outcome.error for outcome in outcomes]
     assert {type(error) for error in errors} <= {ThrottledError, DeadlineError}
-    assert all(error is not None and error.retry_after > 0 for error in errors)
+    assert all(isinstance(error, TransientError) and error.retry_after > 0 for error in errors)
+
+
+async def test_a_slow_answer_is_not_waited_for(line: Line) -> None:
+    """What is silent for longer than the read timeout is asked again, for the driver's transport has that timeout."""
+    before = line.proxy.calls
+    line.proxy.plan = once("slow", is_write)
+    await add(line.backend, SystemEventLog, make(SystemEventLog))
+    assert line.proxy.calls - before > 1
+    assert line.proxy.faults["slow"] == 1
 
 
 async def test_writes_that_move_to_another_region(line: Line) -> None:

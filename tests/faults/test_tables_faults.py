@@ -1,16 +1,16 @@
 """The Tables backend behind a bad line and on a server that goes away: nothing missing, nothing doubled."""
 
 import asyncio
+import contextlib
 import random
 import time
-import uuid
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from aiohttp import web
 
+from shared.backends.azurehttp import CONNECT_TIMEOUT_SECONDS, make_transport
 from shared.backends.base import Outcome
 from shared.backends.tables.access import Access
 from shared.backends.tables.backend import TablesBackend
@@ -19,7 +19,8 @@ from shared.models import SystemEventLog
 from shared.query import Query, Stored
 from shared.timing import set_deadline
 from tests.contract.steps import add, add_all, fetch, ids, kept, walk
-from tests.faults.proxy import NO_FAULT, Fault, Plan, Proxy, always, calm, once
+from tests.faults.proxy import NO_FAULT, Fault, Plan, always, calm, once
+from tests.faults.tables_line import Line, is_call, is_insert, is_write, opened
 from tests.servers import azurite as azurite_server
 from tests.servers.azurite import ACCOUNT, KEY, Azurite
 from tests.servers.tools import require
@@ -32,19 +33,6 @@ FAULTS = ("429", "408", "503", "408-after", "503-after", "dropped-before", "drop
 READ_TIMEOUT = 1.5
 each_fault = pytest.mark.parametrize("fault", FAULTS)
 each_id = pytest.mark.parametrize("record_id", [None, "mine"], ids=["own-claim", "claimed"])
-
-
-def is_call(request: web.Request) -> bool:
-    return request.path != "/"
-
-
-def is_write(request: web.Request) -> bool:
-    return request.method != "GET"
-
-
-def is_insert(request: web.Request) -> bool:
-    """Whether the request inserts or changes entities, not tables."""
-    return is_write(request) and not request.path.endswith("/Tables")
 
 
 def at_random(rate: float, seed: int) -> Plan:
@@ -60,36 +48,10 @@ def server() -> Iterator[Azurite]:
         yield running
 
 
-@dataclass
-class Line:
-    """A backend, the proxy in front of its server, and a backend that goes past the proxy."""
-
-    backend: TablesBackend
-    direct: TablesBackend
-    proxy: Proxy
-
-    async def stored(self) -> list[str]:
-        """The ids that the server has, each as often as it has it."""
-        return ids(await walk(self.direct, Query(SystemEventLog, descending=False, limit=500)))
-
-
 @pytest.fixture
 async def line(server: Azurite) -> AsyncIterator[Line]:
-    """A line without faults yet; its table is there."""
-    async with Proxy(f"http://127.0.0.1:{server.port}", slow_seconds=READ_TIMEOUT * 1.5).serve() as proxy:
-        database = f"faults{uuid.uuid4().hex[:12]}"
-        through = Access(f"{proxy.url}{ACCOUNT}", "TEST", ACCOUNT, KEY)
-        backend = TablesBackend(through, database, read_timeout=READ_TIMEOUT)
-        direct = TablesBackend(Access(server.endpoint, "TEST", ACCOUNT, KEY), database)
-        await backend.connect()
-        await direct.connect()
-        await direct.count(Query(SystemEventLog))
-        try:
-            yield Line(backend, direct, proxy)
-        finally:
-            proxy.plan = calm
-            await backend.disconnect()
-            await direct.disconnect()
+    async with opened(server, READ_TIMEOUT) as line:
+        yield line
 
 
 @each_id
@@ -142,6 +104,43 @@ async def test_one_fault_at_a_list(line: Line, fault: str) -> None:
     line.proxy.plan = once(fault, is_call)
     assert await walk(line.backend, Query(SystemEventLog, limit=50)) == given[::-1]
     assert line.proxy.faults[fault] == 1
+
+
+async def test_a_slow_answer_is_not_waited_for(line: Line) -> None:
+    """What is silent for longer than the read timeout is asked again, for the driver's transport has that timeout."""
+    before = line.proxy.calls
+    line.proxy.plan = once("slow", is_insert)
+    await add(line.backend, SystemEventLog, make(SystemEventLog))
+    assert line.proxy.calls - before > 1
+    assert line.proxy.faults["slow"] == 1
+
+
+async def test_a_server_that_never_answers() -> None:
+    """A call is sent again within the deadline, and then given up."""
+    connections = 0
+
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        with contextlib.closing(writer):
+            await reader.read()
+
+    async with await asyncio.start_server(say_nothing, "127.0.0.1") as silent:
+        port = silent.sockets[0].getsockname()[1]
+        backend = TablesBackend(Access(f"http://127.0.0.1:{port}/{ACCOUNT}", "TEST", ACCOUNT, KEY), "silent", read_timeout=0.2)
+        await backend.connect()
+        set_deadline(1.5)
+        with pytest.raises(UnavailableError):
+            await backend.health()
+        await backend.disconnect()
+    assert connections > 2
+
+
+async def test_timeouts_of_the_transport() -> None:
+    """A connect that nobody accepts and an answer that does not come end in time."""
+    transport = make_transport(read_timeout=7.0)
+    assert (transport.connection_config.timeout, transport.connection_config.read_timeout) == (CONNECT_TIMEOUT_SECONDS, 7.0)
+    await transport.close()
 
 
 async def test_another_create_after_a_delete_s_lost_answer(line: Line) -> None:
@@ -245,7 +244,7 @@ async def test_throttled_for_longer_than_the_deadline(line: Line) -> None:
     assert time.monotonic() - started < 3
     errors = [outcome.error for outcome in outcomes]
     assert {type(error) for error in errors} <= {ThrottledError, DeadlineError}
-    assert all(error is not None and error.retry_after > 0 for error in errors)
+    assert all(isinstance(error, TransientError) and error.retry_after > 0 for error in errors)
 
 
 @pytest.mark.parametrize("fault", ["503", "dropped-before"])

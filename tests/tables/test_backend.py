@@ -13,10 +13,11 @@ from shared.errors import ConfigurationError, UnavailableError
 from shared.ids import mint_id
 from shared.models import ImageGenerationTransaction, SystemEventLog
 from shared.query import Aggregation, Key, Query, Stored
-from tests.contract.steps import add, add_all, fetch, ids, kept, walk
+from tests.contract.steps import add, add_all, each_order, fetch, ids, kept, walk
 from tests.servers.tools import free_port
 from tests.support.records import START, make
 from tests.tables.conftest import Bench
+from tests.tables.test_scanning import one_sided_events
 
 LATER = "2024-02-01T00:00:00.000Z"
 EARLIER = "2023-11-01T00:00:00.000Z"
@@ -182,6 +183,16 @@ async def test_a_foreign_entity_is_left_out(bench: Bench, backend: TablesBackend
     await table.create_entity({"PartitionKey": "theirs", "RowKey": "notes"})
     assert (await backend.find(Query(SystemEventLog))).items == [stored]
     assert await backend.count(Query(SystemEventLog)) == 1
+
+
+@each_order
+async def test_pages_that_end_early(bench: Bench, *, descending: bool) -> None:
+    """Pages of few calls give each record once, though all that match are in one bucket."""
+    backend = await bench.open(max_calls=12)
+    given = await add_all(backend, SystemEventLog, one_sided_events(120, 60_000, 1))
+    warnings = [stored for stored in given if stored.record["level"] == "warn"]
+    query = Query(SystemEventLog, {"level": ("warn",)}, since=START, until=LATER, descending=descending, limit=25)
+    assert await walk(backend, query) == warnings[:: -1 if descending else 1]
 
 
 async def test_a_record_that_cannot_be_read(bench: Bench, backend: TablesBackend, caplog: pytest.LogCaptureFixture) -> None:

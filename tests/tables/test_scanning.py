@@ -1,7 +1,8 @@
 """Pages over a table whose calls look at few entities and may find none, as the service's do where a filter is rare."""
 
+import secrets
 from bisect import bisect_left, bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from shared import jsontext
 from shared.backends.tables.access import Access
 from shared.backends.tables.client import Connection
 from shared.backends.tables.entities import Claim, Entity, write_claim, write_record
@@ -18,7 +20,7 @@ from shared.backends.tables.reading import Reader
 from shared.backends.tables.scanning import Ask, Row
 from shared.ids import mint_id
 from shared.models import Record, SystemEventLog
-from shared.query import Key, Query, Stored, Value
+from shared.query import MAX_PAGE_BYTES, Key, Query, Stored, Value
 from shared.timestamps import from_ms, to_ms
 from tests.contract.reference import select
 from tests.contract.steps import ids
@@ -87,6 +89,22 @@ def events(count: int, step: int, rare: int) -> list[Stored]:
     ]
 
 
+def one_sided_events(count: int, step: int, rare: int) -> list[Stored]:
+    """Events in every bucket at each time, of which only those of one bucket are ever warnings."""
+    return [
+        make(SystemEventLog, id=id_in(bucket, moment), timestamp=moment, level="warn" if is_warning else "info")
+        for n in range(count)
+        for moment in [from_ms(to_ms(START) + n * step)]
+        for bucket in range(BUCKETS)
+        for is_warning in [bucket == 0 and n % rare == 0]
+    ]
+
+
+def id_in(bucket: int, timestamp: str) -> str:
+    """A new id of a bucket, which says its time."""
+    return f"{mint_id(timestamp, None, secrets.token_bytes)[:-2]}{secrets.randbelow(256 // BUCKETS) * BUCKETS + bucket:02x}"
+
+
 async def walk(reader: SmallCalls, query: Query) -> tuple[list[str], int]:
     """The ids of all pages, and how many pages there were."""
     found: list[str] = []
@@ -95,33 +113,64 @@ async def walk(reader: SmallCalls, query: Query) -> tuple[list[str], int]:
         page = await reader.page(query)
         pages += 1
         found += ids(page.items)
+        assert len(page.items) <= query.limit
+        assert len(page.items) < 2 or sum(jsontext.size_of(item.record) for item in page.items) <= query.max_bytes
         if not page.more:
             return found, pages
         assert page.next is not None
+        if page.items:
+            last = page.items[-1].key
+            assert page.next <= last if query.descending else page.next >= last, "the next page repeats what this one has"
         assert query.after is None or (page.next < query.after if query.descending else page.next > query.after)
         query = replace(query, after=page.next)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
+    made=st.sampled_from([events, one_sided_events]),
     count=st.integers(0, 60),
-    step=st.sampled_from([0, 1, 60_000, 86_400_000]),
+    step=st.sampled_from([0, 1, 60_000, 3_600_000, 86_400_000]),
     rare=st.sampled_from([1, 7, 50]),
-    limit=st.integers(2, 9),
     looks=st.integers(2, 20),
-    max_calls=st.sampled_from([60, 1_000]),
-    descending=st.booleans(),
-    filtered=st.booleans(),
+    max_calls=st.sampled_from([4, 10, 60, 1_000]),
+    query=st.builds(
+        Query,
+        st.just(SystemEventLog),
+        st.sampled_from([{}, {"level": ("warn",)}]),
+        since=st.sampled_from([START, None]),
+        descending=st.booleans(),
+        limit=st.integers(2, 9) | st.integers(10, 100),
+        max_bytes=st.sampled_from([600, 3_000, MAX_PAGE_BYTES]),
+    ),
 )
 async def test_any_walk_is_the_whole_list(
-    count: int, step: int, rare: int, limit: int, looks: int, max_calls: int, *, descending: bool, filtered: bool
+    made: Callable[[int, int, int], list[Stored]], count: int, step: int, rare: int, looks: int, max_calls: int, query: Query
 ) -> None:
     """However few entities a call looks at and however soon a page ends, its pages are the list, each record once."""
-    records = events(count, step, rare)
+    records = made(count, step, rare)
     reader = SmallCalls([write_record(SystemEventLog, stored, "w") for stored in records], looks, max_calls)
-    query = Query(SystemEventLog, {"level": ("warn",)} if filtered else {}, descending=descending, limit=limit)
     found, _ = await walk(reader, query)
     assert found == ids(select(records, query))
+
+
+@pytest.mark.parametrize("descending", [True, False])
+@pytest.mark.parametrize("limit", [20, 100])
+async def test_matches_in_one_bucket_only(limit: int, *, descending: bool) -> None:
+    """What a bucket still has unread is not passed over where the others make the page end early."""
+    records = one_sided_events(300, 3_600_000, 1)
+    reader = SmallCalls([write_record(SystemEventLog, stored, "w") for stored in records], 20, 60)
+    query = Query(SystemEventLog, {"level": ("warn",)}, limit=limit, descending=descending)
+    found, _ = await walk(reader, query)
+    assert found == ids(select(records, query))
+
+
+async def test_oldest_first_goes_on_with_small_windows() -> None:
+    """A page that goes on does not spend its calls on looking through all that follows once more."""
+    records = one_sided_events(300, 3_600_000, 10)
+    reader = SmallCalls([write_record(SystemEventLog, stored, "w") for stored in records], 20, 60)
+    found, pages = await walk(reader, Query(SystemEventLog, {"level": ("warn",)}, descending=False))
+    assert len(found) == 30
+    assert pages < 60
 
 
 async def test_a_page_that_finds_nothing_ends() -> None:

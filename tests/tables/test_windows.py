@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from shared.backends.tables.filters import Condition
 from shared.backends.tables.keys import BUCKETS, END, counted_back, edge, record_place
-from shared.backends.tables.windows import Window, ranges, split, window_of
+from shared.backends.tables.windows import Window, ranges, split, split_onward, window_of
 from shared.models import SystemEventLog
 from shared.query import Key, Query
 from shared.timestamps import DAY_MS, from_ms, to_ms
@@ -78,6 +78,18 @@ def test_windows_grow_from_where_a_list_goes_on() -> None:
     assert lengths[:3] == [DAY_MS, 3 * DAY_MS, 12 * DAY_MS]
     lengths = [part.end - part.start for part in split(window, now=0, descending=False)]
     assert lengths[-3:] == [12 * DAY_MS, 3 * DAY_MS, DAY_MS]
+
+
+def test_windows_of_a_list_that_goes_on_oldest_first() -> None:
+    """They grow from its place to the present, and what is past that is one; on the last day all is one."""
+    window = window_of(Query(SystemEventLog, after=Key(from_ms(NOON), "mine"), descending=False))
+    parts = split_onward(window, counted_back(from_ms(NOON + 100 * DAY_MS)))
+    assert (parts[0].first, parts[-1].last) == (window.first, window.last)
+    assert all(one.last == next_one.first for one, next_one in pairwise(parts))
+    lengths = [part.end - part.start for part in parts]
+    assert lengths[-3:] == [12 * DAY_MS, 3 * DAY_MS, DAY_MS]
+    assert lengths[0] > sum(lengths[1:])
+    assert split_onward(window, counted_back(from_ms(NOON + DAY_MS // 2))) == [window]
 
 
 def test_all_time_is_one_range() -> None:

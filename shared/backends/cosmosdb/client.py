@@ -36,7 +36,6 @@ logger = logging.getLogger(__name__)
 silence("azure.core", "azure.cosmos", "azure.identity")
 
 _READ_TIMEOUT_SECONDS = 20.0
-_CONNECT_TIMEOUT_SECONDS = 5.0
 _NO_THROTTLE_RETRIES = -1
 """Zero would mean the driver's default of nine."""
 
@@ -91,20 +90,23 @@ class Connection:
     def _make_client(self, credential: Any) -> CosmosClient:
         policy = ConnectionPolicy()
         policy.EnableEndpointDiscovery = False
-        from shared.backends.azurehttp import make_transport  # noqa: PLC0415 - aiohttp loads certificates: 150 ms
+        from shared.backends.azurehttp import (  # noqa: PLC0415 - aiohttp loads certificates: 150 ms
+            CONNECT_TIMEOUT_SECONDS,
+            make_transport,
+        )
 
         return CosmosClient(
             self._access.endpoint,
             credential,
             consistency_level="Session",
             connection_policy=policy,
-            transport=make_transport(),
+            transport=make_transport(read_timeout=self._read_timeout),
             retry_total=0,
             retry_connect=0,
             retry_read=0,
             retry_status=0,
             retry_throttle_total=_NO_THROTTLE_RETRIES,
-            connection_timeout=_CONNECT_TIMEOUT_SECONDS,
+            connection_timeout=CONNECT_TIMEOUT_SECONDS,
             read_timeout=self._read_timeout,
             no_response_on_write=True,
             enable_compact_utf8_item_writes=True,

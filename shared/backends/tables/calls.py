@@ -7,6 +7,8 @@ Codes: https://learn.microsoft.com/rest/api/storageservices/table-service-error-
 """
 
 import asyncio
+import json
+import logging
 import ssl
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -18,6 +20,8 @@ from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpRes
 from shared.errors import ConfigurationError, DeadlineError, ServiceError, ThrottledError, TooLargeError, UnavailableError
 from shared.timing import remaining_seconds
 
+logger = logging.getLogger(__name__)
+
 TABLE_MISSING = "TableNotFound"
 _DEFAULT_SECONDS = 30.0
 """How long a call goes on where no request's deadline is set."""
@@ -27,13 +31,14 @@ _LONGEST_PAUSE = 2.0
 _BUSY_PAUSE = 1.0
 _LONGEST_WAIT = 60.0
 _RESTING = frozenset({"TableBeingDeleted", "AccountBeingCreated", "OperationTimedOut"})
+_ABSENT = frozenset({"ResourceNotFound", "EntityNotFound", TABLE_MISSING})
 _TOO_LARGE = frozenset({"EntityTooLarge", "RequestBodyTooLarge", "PropertyValueTooLarge"})
 
 T = TypeVar("T")
 
 
 class RefusalError(Exception):
-    """The service refused the call: 404, 409 or 412.
+    """The service refused the call: 404 where an entity or a table is missing, 409 or 412.
 
     `lost` when the answer to an earlier attempt was lost.
     """
@@ -43,6 +48,12 @@ class RefusalError(Exception):
         self.status = status
         self.code = code
         self.lost = lost
+
+
+def unexpected(refusal: RefusalError) -> UnavailableError:
+    """The error where a refusal has no meaning for what was asked."""
+    logger.warning("the database refused a call", extra={"status": refusal.status, "code": refusal.code})
+    return UnavailableError("The database is unavailable.")
 
 
 @dataclass(slots=True)
@@ -104,6 +115,8 @@ class Caller:
             raise ConfigurationError(f"{self._setting} names an account that refuses this access ({status})") from error
         if status == 413 or code in _TOO_LARGE:
             raise TooLargeError("The record is too large for the database.") from error
+        if status == 404 and code not in _ABSENT:
+            raise ConfigurationError(f"{self._setting} names an endpoint that is no account's tables (404)") from error
         if status in (404, 409, 412):
             raise RefusalError(status, code, lost=lost) from error
         raise ServiceError("The database did not understand the request.") from error
@@ -117,9 +130,20 @@ def _is_distrust(error: BaseException | None) -> bool:
 
 
 def code_of(error: HttpResponseError) -> str:
-    """The service's own code of a refusal, from the body or the header."""
-    code = getattr(error, "error_code", None) or _headers(error).get("x-ms-error-code")
+    """The service's own code of a refusal; empty where it gave none."""
+    code = getattr(error, "error_code", None) or _headers(error).get("x-ms-error-code") or _code_in_body(error)
     return str(getattr(code, "value", code) or "")
+
+
+def _code_in_body(error: HttpResponseError) -> str:
+    """The driver reads the body of every refusal but an insert's, and Tables need not say the code in a header."""
+    text = getattr(error.response, "text", None)
+    try:
+        body = json.loads(text()) if callable(text) else {}
+    except ValueError:
+        return ""
+    said = body.get("odata.error") if isinstance(body, dict) else None
+    return str(said.get("code") or "") if isinstance(said, dict) else ""
 
 
 def _retry_after(error: HttpResponseError) -> float:

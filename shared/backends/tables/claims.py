@@ -22,11 +22,11 @@ from shared.backends.tables.entities import (
     write_claim,
     write_fence,
 )
-from shared.backends.tables.inserting import Inserter
+from shared.backends.tables.inserting import CONTESTED, Inserter
 from shared.backends.tables.keys import Place, claim_place, is_own_claim, record_place
 from shared.backends.tables.reading import Reader, stored_in
 from shared.backends.tables.scanning import Row
-from shared.errors import TransientError, UnavailableError
+from shared.errors import ServiceError, UnavailableError
 from shared.models import Record
 from shared.query import Key, Stored
 
@@ -64,7 +64,7 @@ class Claims:
                     outcome = await self._take_over(model, stored, entity, claim, there)
             if outcome is not None:
                 return outcome
-        raise UnavailableError("The record was being created and deleted at the same time.")
+        raise UnavailableError(CONTESTED)
 
     async def _begin(self, model: type[Record], stored: Stored, entity: Entity) -> Outcome | None:
         """Claim an id that has no claim, and store the record."""
@@ -98,7 +98,7 @@ class Claims:
             etag = await self._replace(model, entity, etag_of(fence))
             return None if etag is None else _outcome(stored, etag)
         [result] = await self._inserter.insert(model, [entity])
-        if isinstance(result, TransientError):
+        if isinstance(result, ServiceError):
             raise result
         return _outcome(stored, result) if isinstance(result, str) else _found(entity, result)
 
@@ -111,7 +111,7 @@ class Claims:
 
     async def _insert(self, model: type[Record], entity: Entity) -> bool:
         [result] = await self._inserter.insert(model, [entity])
-        if isinstance(result, TransientError):
+        if isinstance(result, ServiceError):
             raise result
         return isinstance(result, str)
 

@@ -14,7 +14,7 @@ from azure.data.tables.aio import TableClient, TableServiceClient
 
 from shared.backends.driver_logs import silence
 from shared.backends.tables.access import Access
-from shared.backends.tables.calls import TABLE_MISSING, Caller, RefusalError
+from shared.backends.tables.calls import TABLE_MISSING, Caller, RefusalError, unexpected
 from shared.errors import ConfigurationError
 from shared.models import ALL_MODELS, Record
 
@@ -23,7 +23,6 @@ silence("azure.core", "azure.data", "azure.identity")
 
 _READ_TIMEOUT_SECONDS = 35.0
 """The service itself gives up on a query after 30 s."""
-_CONNECT_TIMEOUT_SECONDS = 5.0
 _TABLE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9]{2,62}")
 
 T = TypeVar("T")
@@ -79,13 +78,11 @@ class Connection:
         return TableServiceClient(
             self._access.endpoint,
             credential=self._make_credential(),
-            transport=make_transport(self._connections),
+            transport=make_transport(self._connections, read_timeout=self._read_timeout),
             retry_total=0,
             retry_connect=0,
             retry_read=0,
             retry_status=0,
-            connection_timeout=_CONNECT_TIMEOUT_SECONDS,
-            read_timeout=self._read_timeout,
         )
 
     def _make_credential(self) -> Any:
@@ -109,7 +106,10 @@ class Connection:
             self._credential = None
 
     async def call(self, model: type[Record], send: Callable[[TableClient], Awaitable[T]]) -> T:
-        """What a call on the model's table gives; a missing table is made first. Raises as Caller.call does."""
+        """What a call on the model's table gives; a missing table is made first.
+
+        Raises as Caller.call does, and UnavailableError where the table does not stay.
+        """
         table = self._tables[model]
         try:
             return await self._caller.call(lambda: send(table))
@@ -117,7 +117,12 @@ class Connection:
             if refusal.code != TABLE_MISSING:
                 raise
         await self._make_table(model)
-        return await self._caller.call(lambda: send(table))
+        try:
+            return await self._caller.call(lambda: send(table))
+        except RefusalError as refusal:
+            if refusal.code == TABLE_MISSING:
+                raise unexpected(refusal) from refusal
+            raise
 
     async def _make_table(self, model: type[Record]) -> None:
         async with self._making:
@@ -125,5 +130,5 @@ class Connection:
                 await self._caller.call(self._tables[model].create_table)
             except RefusalError as refusal:
                 if refusal.status != 409:
-                    raise
+                    raise unexpected(refusal) from refusal
                 logger.debug("another task or instance made the table")

@@ -11,15 +11,15 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from shared.backends.tables.calls import RefusalError
+from shared.backends.tables.calls import RefusalError, unexpected
 from shared.backends.tables.client import Connection
 from shared.backends.tables.concurrency import together
-from shared.backends.tables.entities import Entity
+from shared.backends.tables.entities import Entity, etag_of
 from shared.backends.tables.filters import Condition
 from shared.backends.tables.keys import Place
 from shared.backends.tables.reading import Reader
 from shared.backends.tables.scanning import PAGE_ROWS, Row
-from shared.errors import TransientError, UnavailableError
+from shared.errors import ServiceError, TransientError, UnavailableError
 from shared.models import Record
 
 MAX_OPERATIONS = 100
@@ -29,12 +29,13 @@ _OVERHEAD_BYTES = 2_500
 """Names, types and keys of an entity, and the headers of its part."""
 _CONCURRENT_CALLS = 8
 _MAX_ROUNDS = 20
+CONTESTED = "The record was being created and deleted at the same time."
 _QUIETLY = {"response_preference": "return-no-content"}
 
 Inserted = str
 """The etag of an entity that was inserted."""
-Result = Inserted | Row | TransientError
-"""An etag, the entity that was in the way, or why nothing is known."""
+Result = Inserted | Row | ServiceError
+"""An etag, the entity that was in the way, or why it is not stored or nothing is known."""
 
 
 class Inserter:
@@ -48,36 +49,49 @@ class Inserter:
     async def insert(self, model: type[Record], entities: Sequence[Entity]) -> list[Result]:
         """What became of each entity, in the order given; no two may have the same keys."""
         results: dict[int, Result] = {}
-        batches = _batches(entities)
-        await together(*(self._insert(model, entities, batch, results) for batch in batches))
+
+        async def gated(batch: list[int]) -> None:
+            async with self._gate:
+                await self._insert(model, entities, batch, results)
+
+        await together(*map(gated, _batches(entities)))
         return [results[position] for position in range(len(entities))]
 
     async def _insert(
         self, model: type[Record], entities: Sequence[Entity], batch: list[int], results: dict[int, Result]
     ) -> None:
-        async with self._gate:
-            try:
-                for _ in range(_MAX_ROUNDS):
-                    try:
-                        etags = await self._send(model, [entities[position] for position in batch])
-                    except RefusalError as refusal:
-                        if refusal.status != 409:
-                            raise
-                    else:
-                        results.update(zip(batch, etags, strict=True))
-                        return
-                    found = await self._in_the_way(model, [entities[position] for position in batch])
-                    for position, row in zip(batch, found, strict=True):
-                        if row is not None:
-                            results[position] = _result(entities[position], row)
-                    batch = [position for position in batch if position not in results]
-                    if not batch:
-                        return
-            except TransientError as error:
-                results.update(dict.fromkeys(batch, error))
+        """Settle a batch; where an entity of it can't be stored, by halves, so that it alone has the error."""
+        try:
+            await self._settle(model, entities, batch, results)
+        except ServiceError as error:
+            rest = [position for position in batch if position not in results]
+            if isinstance(error, TransientError) or len(rest) == 1:
+                results.update(dict.fromkeys(rest, error))
                 return
-        busy = UnavailableError("The record was being created and deleted at the same time.")
-        results.update(dict.fromkeys(batch, busy))
+            middle = len(rest) // 2
+            await self._insert(model, entities, rest[:middle], results)
+            await self._insert(model, entities, rest[middle:], results)
+
+    async def _settle(
+        self, model: type[Record], entities: Sequence[Entity], batch: list[int], results: dict[int, Result]
+    ) -> None:
+        for _ in range(_MAX_ROUNDS):
+            try:
+                etags = await self._send(model, [entities[position] for position in batch])
+            except RefusalError as refusal:
+                if refusal.status != 409:
+                    raise unexpected(refusal) from refusal
+            else:
+                results.update(zip(batch, etags, strict=True))
+                return
+            found = await self._in_the_way(model, [entities[position] for position in batch])
+            for position, row in zip(batch, found, strict=True):
+                if row is not None:
+                    results[position] = _result(entities[position], row)
+            batch = [position for position in batch if position not in results]
+            if not batch:
+                return
+        raise UnavailableError(CONTESTED)
 
     async def _send(self, model: type[Record], entities: list[Entity]) -> list[Inserted]:
         if len(entities) == 1:
@@ -105,13 +119,13 @@ class Inserter:
             place = Place(entity["PartitionKey"], entity["RowKey"])
             return found.get(place.row) or await self._reader.entity(model, place)
 
-        return [await look(entity) for entity in entities]
+        return await together(*map(look, entities))
 
 
 def _result(entity: Entity, row: Row) -> Result:
     """What is in the way may be what was sent, where an answer was lost."""
     if row.get("Write") == entity["Write"]:
-        return str(getattr(row, "metadata", {}).get("etag"))
+        return etag_of(row)
     return row
 
 

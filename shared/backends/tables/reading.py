@@ -1,21 +1,21 @@
-"""Reads over the buckets of a model: each is read by itself and at the same time, and the rows are merged here."""
+"""Reads over the buckets of a model: each is read by itself and at the same time."""
 
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from shared.backends.tables.calls import RefusalError
+from shared.backends.tables.calls import RefusalError, unexpected
 from shared.backends.tables.client import Connection
 from shared.backends.tables.concurrency import together
 from shared.backends.tables.entities import MARK, read_record, text_of
 from shared.backends.tables.filters import Condition, Filters, read_filters
-from shared.backends.tables.keys import BUCKETS, Place, counted_back, is_row_key, key_of, moment_of, timestamp_at
+from shared.backends.tables.keys import BUCKETS, Place, counted_back, is_row_key, key_of
+from shared.backends.tables.merging import Merge, Rows
 from shared.backends.tables.scanning import PAGE_ROWS, Ask, BucketScan, Row
 from shared.backends.tables.windows import ranges, window_of
 from shared.models import Record
-from shared.query import Aggregation, Key, Page, Query, Stored
+from shared.query import Aggregation, Page, Query, Stored
 from shared.timestamps import from_ms
 from shared.timing import Clock, remaining_seconds
 
@@ -26,16 +26,6 @@ MAX_CALLS = 400
 """Calls of one page, after which it ends where it is."""
 _MAX_SECONDS = 20.0
 """How long a page may take, at most half of what is left of the deadline."""
-_LEAST_ID, _GREATEST_ID = "0", "z" * 128
-
-
-@dataclass(frozen=True, slots=True)
-class Rows:
-    """Rows in a query's order, whether more follow, and where to go on after a page that ended early."""
-
-    rows: list[Row]
-    more: bool
-    resume: Key | None = None
 
 
 class Reader:
@@ -55,7 +45,7 @@ class Reader:
         except RefusalError as refusal:
             if refusal.status == 404:
                 return None
-            raise
+            raise unexpected(refusal) from refusal
 
     def asking(self, model: type[Record], select: Sequence[str] | None) -> Ask:
         """How a table is asked for rows."""
@@ -67,7 +57,10 @@ class Reader:
                 ).by_page(token)
                 return [row async for row in await anext(pages)], pages.continuation_token
 
-            return await self._connection.call(model, send)
+            try:
+                return await self._connection.call(model, send)
+            except RefusalError as refusal:
+                raise unexpected(refusal) from refusal
 
         return ask
 
@@ -101,27 +94,17 @@ class Reader:
     ) -> Rows:
         """The rows of a list in its order: at most its limit, and at least one before `fits` says that it is enough."""
         filters = read_filters(query.filters)
-        scans = self._scans(query, filters, None if select is None else [*select, *filters.here])
-        rows: list[Row] = []
+        merge = Merge(query, self._scans(query, filters, None if select is None else [*select, *filters.here]), fits)
         end = self._end_of_page()
         wanted = query.limit * 3 // 8 + 8 if query.descending else query.limit + 1
         while True:
-            hungry = [scan for scan in scans if not scan.rows and not scan.done]
-            if hungry:
-                calls = sum(scan.calls for scan in scans)
-                if max_calls is not None and (calls >= max_calls or self._clock() >= end):
-                    frontier = _frontier(query, hungry)
-                    if frontier is not None:
-                        return _ended(query, rows, scans, frontier)
-                await together(*(scan.advance(wanted) for scan in hungry))
-                wanted = query.limit + 1
-                continue
-            scan = _next(scans, descending=query.descending)
-            if scan is None:
-                return Rows(rows, more=False)
-            if len(rows) == query.limit or (not fits(scan.rows[0]) and rows):
-                return Rows(rows, more=True)
-            rows.append(scan.rows.popleft())
+            found = merge.take()
+            if found is None and max_calls is not None and (merge.calls >= max_calls or self._clock() >= end):
+                found = merge.end_early()
+            if found is not None:
+                return found
+            await together(*(scan.advance(wanted) for scan in merge.hungry))
+            wanted = query.limit + 1
 
     def _end_of_page(self) -> float:
         remaining = remaining_seconds()
@@ -131,7 +114,13 @@ class Reader:
         ask = self.asking(query.model, select)
         scout = ask if select is not None else self.asking(query.model, [*KEYS, *filters.here])
         window, now = window_of(query), counted_back(from_ms(int(time.time() * 1_000)))
-        options: dict[str, Any] = {"descending": query.descending, "wanted": query.limit + 1, "now": now, "clock": self._clock}
+        options: dict[str, Any] = {
+            "descending": query.descending,
+            "onward": query.after is not None,
+            "wanted": query.limit + 1,
+            "now": now,
+            "clock": self._clock,
+        }
         return [BucketScan(ask, scout, filters, bucket, window, **options) for bucket in range(BUCKETS)]
 
     async def everything(self, asked: Query | Aggregation, select: Sequence[str], take: Callable[[Row], None]) -> None:
@@ -159,40 +148,6 @@ async def _all_rows(ask: Ask, conditions: Iterable[Condition]) -> AsyncIterator[
                 yield row
             if token is None:
                 break
-
-
-def _next(scans: list[BucketScan], *, descending: bool) -> BucketScan | None:
-    """The bucket whose row comes next."""
-    full = [scan for scan in scans if scan.rows]
-    if not full:
-        return None
-    return (min if descending else max)(full, key=lambda scan: str(scan.rows[0]["RowKey"]))
-
-
-def _frontier(query: Query, hungry: list[BucketScan]) -> int | None:
-    """How far all buckets have been read; None where that is nowhere yet, or no further than the last page."""
-    window = window_of(query)
-    moment = (min if query.descending else max)(scan.mark for scan in hungry)
-    has_moved = moment > window.start if query.descending else moment < window.end
-    return moment if has_moved and _resume(query, moment) != query.after else None
-
-
-def _ended(query: Query, rows: list[Row], scans: list[BucketScan], frontier: int) -> Rows:
-    """The page of what has been read before the frontier, and the place to go on from where it is not full."""
-    while len(rows) < query.limit:
-        scan = _next(scans, descending=query.descending)
-        moment = None if scan is None else moment_of(str(scan.rows[0]["RowKey"]))
-        if scan is None or moment is None or (moment < frontier) != query.descending:
-            return Rows(rows, more=True, resume=_resume(query, frontier))
-        rows.append(scan.rows.popleft())
-    return Rows(rows, more=True)
-
-
-def _resume(query: Query, frontier: int) -> Key:
-    """The place in the query's order before which everything has been read."""
-    if query.descending:
-        return Key(timestamp_at(frontier - 1), _LEAST_ID)
-    return Key(timestamp_at(frontier), _GREATEST_ID)
 
 
 def stored_in(row: Row | None) -> Stored | None:

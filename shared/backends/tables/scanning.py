@@ -11,7 +11,7 @@ from typing import Any
 from shared.backends.tables.entities import MARK
 from shared.backends.tables.filters import Condition, Filters
 from shared.backends.tables.keys import is_row_key, moment_of
-from shared.backends.tables.windows import Window, ranges, split
+from shared.backends.tables.windows import Window, ranges, split, split_onward
 from shared.timing import Clock
 
 PAGE_ROWS = 1_000
@@ -34,7 +34,8 @@ class BucketScan:
 
     `ask` gives whole rows, `scout` their keys. `rows` are those read and not yet taken. `mark` says how far the bucket has
     been read, in counted-back milliseconds: newest first everything before it, oldest first everything from it on. `done`
-    when nothing follows `rows`.
+    when nothing follows `rows`. A scan that goes `onward` oldest first begins with small windows, since the last page may have
+    spent all its calls on finding out that larger ones are too large.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class BucketScan:
         window: Window,
         *,
         descending: bool,
+        onward: bool,
         wanted: int,
         now: int,
         clock: Clock,
@@ -63,7 +65,7 @@ class BucketScan:
         self._now = now
         self._clock = clock
         self._newest = window.start
-        self._windows = [window]
+        self._windows = split_onward(window, now) if onward and not descending and not self.done else [window]
         self._open: list[Condition] = []
         self._token: Any = None
         self._patience = _PATIENCE

@@ -100,6 +100,18 @@ def split(window: Window, now: int, crowded: int | None = None, *, descending: b
     return [Window(first, last) for first, last in pairwise(edges)]
 
 
+def split_onward(window: Window, now: int) -> list[Window]:
+    """The windows of a list that goes on oldest first: they grow from its place to the present, and the future is one more.
+
+    Less than a day before the present it is one window, since pages that each begin anew would never catch up with a clock.
+    """
+    if window.start < now < window.end <= now + DAY_MS:
+        return [window]
+    if not window.start < now < window.end:
+        return split(window, now, descending=False)
+    return [Window(window.first, edge(now)), *split(Window(edge(now), window.last), now, descending=False)]
+
+
 def _growing(start: int, end: int) -> list[int]:
     """Moments at growing distances: a day, four days, sixteen... or parts of a window that is not long.
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from shared.backends.base import Outcome
+from shared.backends.repeats import first_of_each_id, with_repeats
 from shared.backends.tables.claims import Claims
 from shared.backends.tables.client import Connection
 from shared.backends.tables.concurrency import together
@@ -17,7 +18,7 @@ from shared.backends.tables.entities import Claim, Entity, new_write, read_claim
 from shared.backends.tables.inserting import Inserter, Result
 from shared.backends.tables.keys import claim_place, is_own_claim, record_place
 from shared.backends.tables.reading import Reader, stored_in
-from shared.errors import TransientError
+from shared.errors import ServiceError
 from shared.models import Record
 from shared.query import Key, Stored
 
@@ -45,20 +46,14 @@ class Writer:
     async def create_many(self, model: type[Record], records: Sequence[Stored]) -> list[Outcome]:
         """An outcome for each record in the order given; an id twice finds the first."""
         outcomes: dict[int, Outcome] = {}
-        first: dict[str, int] = {}
         own: list[_Entry] = []
         claimed: list[_Entry] = []
-        for position, stored in enumerate(records):
-            if first.setdefault(stored.id, position) == position:
-                entity = write_record(model, stored, new_write())
-                entry = _Entry(position, stored._replace(record=json.loads(text_of(entity))), entity)
-                (own if is_own_claim(stored.key) else claimed).append(entry)
+        for position, stored in first_of_each_id(records):
+            entity = write_record(model, stored, new_write())
+            entry = _Entry(position, stored._replace(record=json.loads(text_of(entity))), entity)
+            (own if is_own_claim(stored.key) else claimed).append(entry)
         await together(self._create(model, own, outcomes), self._claim_and_create(model, claimed, outcomes))
-        for position, stored in enumerate(records):
-            if position not in outcomes:
-                outcome = outcomes[first[stored.id]]
-                outcomes[position] = outcome if outcome.error is not None else outcome._replace(existed=True)
-        return [outcomes[position] for position in range(len(records))]
+        return with_repeats(records, outcomes)
 
     async def _create(self, model: type[Record], entries: list[_Entry], outcomes: dict[int, Outcome]) -> None:
         results = await self._inserter.insert(model, [entry.entity for entry in entries])
@@ -80,7 +75,7 @@ class Writer:
         if isinstance(result, str):
             outcomes[entry.position] = Outcome(entry.stored._replace(etag=result))
             return
-        if isinstance(result, TransientError):
+        if isinstance(result, ServiceError):
             outcomes[entry.position] = Outcome(error=result)
             return
         found = stored_in(result)
@@ -90,7 +85,7 @@ class Writer:
         async with self._gate:
             try:
                 outcomes[entry.position] = await self._claims.settle(model, entry.stored, entry.entity)
-            except TransientError as error:
+            except ServiceError as error:
                 outcomes[entry.position] = Outcome(error=error)
 
     async def find(self, model: type[Record], record_id: str) -> Stored | None:
