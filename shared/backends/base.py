@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from shared.errors import ConfigurationError, TransientError
+from shared.errors import ConfigurationError, ServiceError
 from shared.models import Record
 from shared.query import Aggregation, Group, Page, Query, Stored
 
@@ -14,12 +14,12 @@ class Outcome(NamedTuple):
     """What became of one record of a write.
 
     `stored` with its etag when the database has it: the record just written, or with `existed` the one that already
-    had the id. `error` when it could not be written and a retry may help.
+    had the id. `error` when it could not be written: a TransientError where a retry may help, else what is wrong with it.
     """
 
     stored: Stored | None = None
     existed: bool = False
-    error: TransientError | None = None
+    error: ServiceError | None = None
 
 
 @dataclass(frozen=True, slots=True)

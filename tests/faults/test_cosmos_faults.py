@@ -226,7 +226,7 @@ async def test_throttled_for_longer_than_the_deadline(line: Line) -> None:
     assert time.monotonic() - started < 1
     errors = [outcome.error for outcome in outcomes]
     assert {type(error) for error in errors} <= {ThrottledError, DeadlineError}
-    assert all(error is not None and error.retry_after > 0 for error in errors)
+    assert all(isinstance(error, TransientError) and error.retry_after > 0 for error in errors)
 
 
 async def test_writes_that_move_to_another_region(line: Line) -> None:

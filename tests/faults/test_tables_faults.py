@@ -245,7 +245,7 @@ async def test_throttled_for_longer_than_the_deadline(line: Line) -> None:
     assert time.monotonic() - started < 3
     errors = [outcome.error for outcome in outcomes]
     assert {type(error) for error in errors} <= {ThrottledError, DeadlineError}
-    assert all(error is not None and error.retry_after > 0 for error in errors)
+    assert all(isinstance(error, TransientError) and error.retry_after > 0 for error in errors)
 
 
 @pytest.mark.parametrize("fault", ["503", "dropped-before"])

@@ -8,7 +8,7 @@ from typing import Any
 
 from shared.backends.base import Outcome
 from shared.backends.file.backend import FileBackend
-from shared.errors import TransientError
+from shared.errors import ServiceError, TransientError
 from shared.models import Record
 from shared.query import Stored, WireRecord
 
@@ -34,7 +34,7 @@ class Faults:
     """What goes wrong with the next writes: an error by model name, raised or as every outcome."""
 
     raised: dict[str, TransientError] = field(default_factory=dict)
-    outcomes: dict[str, TransientError] = field(default_factory=dict)
+    outcomes: dict[str, ServiceError] = field(default_factory=dict)
     created: list[str] = field(default_factory=list)
 
 

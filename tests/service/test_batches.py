@@ -128,6 +128,16 @@ async def test_none_stored_and_only_some_to_send_again_is_207(service: DatabaseS
     assert (answer.status, statuses(answer)) == (207, [400, 503])
 
 
+async def test_a_record_that_the_database_refuses(service: DatabaseService, backend: FaultyBackend) -> None:
+    """It is answered with its own error and not to be sent again; the others of the batch are stored."""
+    backend.faults.outcomes["ApiRequestLog"] = TooLargeError("The record is too large for the database.")
+    answer = await batch(service, of("events", event()), of("requests", request_log()))
+    assert (answer.status, statuses(answer), answer.retry_after) == (207, [201, 413], None)
+    assert (answer.items[1]["code"], answer.items[1]["retryable"]) == ("too_large", False)
+    with pytest.raises(TooLargeError):
+        await service.create(ApiRequestLog, request_log())
+
+
 async def test_records_whose_session_failed_are_sent_again(service: DatabaseService, backend: FaultyBackend) -> None:
     """Only the records of the session that could not be stored are not acknowledged."""
     backend.faults.raised["UserSession"] = UnavailableError("away")
