@@ -59,7 +59,7 @@ class PostgresBackend(Backend):
                 self._in_hand.open()
 
     async def _prepare(self, connection: Connection) -> None:
-        await schema.prepare(connection, self._access.database)
+        await schema.prepare(connection, self._access)
 
     async def disconnect(self) -> None:
         async with self._connecting:
