@@ -127,7 +127,8 @@ class PostgresBackend(Backend):
         with self._in_hand:
             if queries.asks_nothing(aggregation):
                 return []
-            return groups_of(aggregation, await _rows(self._caller, queries.aggregate(aggregation)))
+            statement, columns = queries.aggregate(aggregation)
+            return groups_of(await _rows(self._caller, statement), columns)
 
     async def delete_where(self, query: Query) -> Deleted:
         with self._in_hand:
