@@ -65,8 +65,10 @@ class PostgresBackend(Backend):
         async with self._connecting:
             pool, self._pool = self._pool, None
             if pool is not None:
-                await self._in_hand.close()
-                await pool.close()
+                try:
+                    await self._in_hand.close()
+                finally:
+                    await pool.close()
 
     async def create(self, model: type[Record], stored: Stored) -> Outcome:
         with self._in_hand:
