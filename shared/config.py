@@ -45,7 +45,10 @@ class Settings:
 
     @classmethod
     def from_env(cls, environment: Mapping[str, str]) -> "Settings":
-        """Read and check the variables; empty ones count as unset. Raises ConfigurationError."""
+        """Read and check the variables; empty ones count as unset. Spaces around a value don't count, but in a password.
+
+        Raises ConfigurationError.
+        """
         read = _Reader(environment)
         settings = cls(
             database_type=read("DATABASE_TYPE", _database_type, "file"),
@@ -57,7 +60,7 @@ class Settings:
             database_host=read("DATABASE_HOST", str, None),
             database_port=read("DATABASE_PORT", _integer(1, 65_535), None),
             database_username=read("DATABASE_USERNAME", str, None),
-            database_password=read("DATABASE_PASSWORD", str, None, secret=True),
+            database_password=environment.get("DATABASE_PASSWORD") or None,
             database_tls=read("DATABASE_TLS", _boolean, None),
             database_pool_size=read("DATABASE_POOL_SIZE", _integer(1, 1_000), 10),
             cosmos_endpoint=read("COSMOS_ENDPOINT", str, None),

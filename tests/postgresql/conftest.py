@@ -1,7 +1,9 @@
 """One server for all tests here; each test has a database of its own, without the schema at first."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 
+import psycopg
 import pytest
 
 from shared.backends.postgresql.access import read_access
@@ -26,9 +28,35 @@ def database(server: PostgresServer) -> Iterator[str]:
         yield name
 
 
+REFUSING = """
+CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql
+    AS 'BEGIN RAISE EXCEPTION $x$refused$x$ USING ERRCODE = $x${code}$x$; END';
+CREATE TRIGGER refusing BEFORE INSERT ON logogen.events FOR EACH ROW WHEN (NEW.id = 'refused') EXECUTE FUNCTION refuse();
+"""
+"""The server fails an insert of this id in the way that the code says."""
+
+
 def backend_of(conninfo: str) -> PostgresBackend:
     """A backend that is not connected."""
     return PostgresBackend(read_access(Settings(database_type="postgresql", database_connection_string=conninfo)))
+
+
+async def until_blocked(server: PostgresServer, database: str) -> None:
+    """Return when a session of the database waits for another's lock."""
+    await _until(server, database, "wait_event_type = 'Lock'", 1)
+
+
+async def until_gone(server: PostgresServer, database: str) -> None:
+    """Return when the database has no session."""
+    await _until(server, database, "true", 0)
+
+
+async def _until(server: PostgresServer, database: str, condition: str, sessions: int) -> None:
+    asked = f"SELECT count(*) FROM pg_stat_activity WHERE datname = %s AND {condition}"
+    async with asyncio.timeout(20):
+        async with await psycopg.AsyncConnection.connect(server.conninfo(), autocommit=True) as connection:
+            while await (await connection.execute(asked, (database,))).fetchone() != (sessions,):  # noqa: ASYNC110 - asked, not told
+                await asyncio.sleep(0.01)
 
 
 @pytest.fixture

@@ -93,13 +93,15 @@ def test_the_string_s_own_tls_mode() -> None:
         ("dbname=logos", "PGHOSTADDR", "PGHOSTADDR"),
         ("dbname=logos", "PGSERVICE", "PGSERVICE"),
         ("host=localhost", "PGHOSTADDR", "PGHOSTADDR"),
+        ("host=localhost service=prod", None, "service"),
+        ("host=localhost", "PGSERVICE", "PGSERVICE"),
     ],
 )
 def test_a_host_that_is_named_elsewhere(text: str, variable: str | None, named: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody is taken for this machine, and so reached without TLS, whose host only the driver would find."""
     if variable is not None:
         monkeypatch.setenv(variable, "10.0.0.4")
-    with pytest.raises(ConfigurationError, match=f"DATABASE_CONNECTION_STRING leaves its host to {named}; must name it"):
+    with pytest.raises(ConfigurationError, match=f"CONNECTION_STRING leaves the server's address to {named}; must say"):
         parameters(database_connection_string=text)
     assert parameters(database_connection_string=f"{text} sslmode=verify-full")["sslmode"] == "verify-full"
     assert parameters(database_connection_string=f"{text} hostaddr=10.0.0.5")["sslmode"] == "verify-full"
@@ -150,11 +152,36 @@ def test_no_server_is_named() -> None:
         assert PASSWORD not in str(caught.value)
 
 
-@pytest.mark.parametrize("host", ["db.example logos", "postgresql://db.example", "a\tb"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        f"postgresql://anna:{PASSWORD}@db.example/logos",
+        f"anna:{PASSWORD}@db.example",
+        f"password={PASSWORD}",
+        f"db.example {PASSWORD}",
+        f"db.example\t{PASSWORD}",
+    ],
+)
 def test_a_host_that_is_none(host: str) -> None:
-    """DATABASE_HOST is a host, not an address of another kind."""
-    with pytest.raises(ConfigurationError, match=r"DATABASE_HOST is .*; must be a host name"):
+    """DATABASE_HOST is a host, and what else stands there is not shown: it may hold a password."""
+    with pytest.raises(ConfigurationError, match=r"DATABASE_HOST can't be read; must be a host name") as caught:
         parameters(database_host=host)
+    assert PASSWORD not in str(caught.value)
+
+
+@pytest.mark.parametrize("host", ["a..b", f"{'x' * 64}.example", "db.example,a..b"])
+def test_a_name_that_no_host_can_have(host: str) -> None:
+    """It stops the start, whichever setting it stands in."""
+    with pytest.raises(ConfigurationError, match="DATABASE_HOST names a host that can't be"):
+        parameters(database_host=host)
+    with pytest.raises(ConfigurationError, match="DATABASE_CONNECTION_STRING names a host that can't be"):
+        parameters(database_connection_string=f"postgresql://{host}/logos")
+
+
+@pytest.mark.parametrize("host", ["@logogen", "/var/run/postgresql", f"/{'x' * 70}/a..b"])
+def test_sockets(host: str) -> None:
+    """A socket's folder, or its abstract name, is no host name and held to none of its rules."""
+    assert parameters(database_host=host)["host"] == host
 
 
 def test_no_password_is_shown() -> None:

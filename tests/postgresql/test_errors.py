@@ -3,24 +3,28 @@
 import asyncio
 import logging
 import sys
-import time
 from collections.abc import Iterator
 
 import psycopg
 import pytest
 
 from shared.backends import create_backend
-from shared.backends.base import Outcome
-from shared.backends.postgresql import pool, writing
-from shared.backends.postgresql.access import Access
 from shared.backends.postgresql.backend import PostgresBackend
+from shared.backends.postgresql.pool import Connection
 from shared.config import Settings
-from shared.errors import ConfigurationError, DeadlineError, ServiceError, ThrottledError, UnavailableError
+from shared.errors import (
+    ConfigurationError,
+    DeadlineError,
+    InvalidError,
+    ServiceError,
+    ThrottledError,
+    TooLargeError,
+    UnavailableError,
+)
 from shared.models import SystemEventLog
 from shared.query import Query
-from shared.timing import set_deadline
 from tests.contract.steps import add, fetch, increment
-from tests.postgresql.conftest import backend_of
+from tests.postgresql.conftest import REFUSING, backend_of, until_gone
 from tests.servers.postgresql import WITH_PASSWORD, PostgresServer
 from tests.support.records import make
 
@@ -77,71 +81,6 @@ async def test_no_more_connections(server: PostgresServer, database: str, backen
         server.execute("DROP ROLE single")
 
 
-async def test_fewer_connections_than_the_pool_would_make(server: PostgresServer, database: str) -> None:
-    """Requests share the connections that the server gives, and all are served."""
-    server.execute("CREATE ROLE few LOGIN CONNECTION LIMIT 2")
-    server.execute(f"GRANT CREATE ON DATABASE {database} TO few")
-    try:
-        backend = backend_of(server.conninfo(database, "few"))
-        await backend.connect()
-        given = make.many(SystemEventLog, 40)
-        await asyncio.gather(*(backend.create(SystemEventLog, record) for record in given))
-        assert await backend.count(Query(SystemEventLog)) == 40
-        await backend.disconnect()
-    finally:
-        server.execute("DROP OWNED BY few CASCADE", database)
-        server.execute("DROP ROLE few")
-
-
-async def test_more_requests_than_connections(server: PostgresServer, database: str) -> None:
-    """The pool opens no more connections than it may, and serves all requests by turns."""
-    settings = Settings(database_type="postgresql", database_connection_string=server.conninfo(database), database_pool_size=2)
-    backend = create_backend(settings)
-    await backend.connect()
-    given = make.many(SystemEventLog, 60)
-    await asyncio.gather(*(backend.create(SystemEventLog, record) for record in given))
-    figures = (await backend.get_stats()).pool
-    assert figures is not None
-    assert figures["size"] <= figures["max"] == 2
-    await backend.disconnect()
-
-
-async def test_waiting_for_a_connection_past_the_deadline(server: PostgresServer, database: str) -> None:
-    """A request that gets no connection in time ends in time, and the connection goes to the next one."""
-    backend = PostgresBackend(Access(server.conninfo(database), "TEST", database), size=1)
-    await backend.connect()
-    with psycopg.connect(server.conninfo(database)) as other:
-        other.execute("LOCK TABLE logogen.events IN SHARE MODE")
-        first = asyncio.create_task(backend.create(SystemEventLog, make(SystemEventLog)))
-        await asyncio.sleep(0)
-        set_deadline(0.2)
-        with pytest.raises(DeadlineError):
-            await backend.health()
-        other.rollback()
-    assert not (await first).existed
-    set_deadline(10)
-    await backend.health()
-    await backend.disconnect()
-
-
-async def test_requests_that_are_given_up(server: PostgresServer, database: str) -> None:
-    """However many are cancelled, at whatever moment, no connection is lost to the pool."""
-    backend = PostgresBackend(Access(server.conninfo(database), "TEST", database), size=2)
-    await backend.connect()
-    for turns in range(60):
-        work = [asyncio.create_task(backend.create(SystemEventLog, make(SystemEventLog))) for _ in range(4)]
-        for _ in range(turns):
-            await asyncio.sleep(0)
-        for task in work[::2]:
-            task.cancel()
-        done = await asyncio.gather(*work, return_exceptions=True)
-        assert all(isinstance(outcome, Outcome) for outcome in done[1::2])
-        assert backend._pool is not None
-        assert backend._pool._in_use == 0
-    await asyncio.gather(*(backend.health() for _ in range(10)))
-    await backend.disconnect()
-
-
 async def test_a_read_only_server(server: PostgresServer, database: str, backend: PostgresBackend) -> None:
     """A server that takes no writes for now is unavailable for them, and reads go on."""
     stored = await add(backend, SystemEventLog, make(SystemEventLog))
@@ -175,34 +114,6 @@ async def test_writes_are_on_disk(server: PostgresServer, database: str, backend
     await careful.disconnect()
 
 
-async def test_a_backend_that_is_not_connected(server: PostgresServer, database: str) -> None:
-    """Before connecting and after disconnecting, calls are unavailable; disconnecting twice is fine; it connects again."""
-    backend = backend_of(server.conninfo(database))
-    await backend.disconnect()
-    for _ in range(2):
-        with pytest.raises(UnavailableError):
-            await backend.health()
-        await backend.connect()
-        await backend.connect()
-        await backend.health()
-        await backend.disconnect()
-        await backend.disconnect()
-
-
-async def test_disconnecting_waits_for_work(server: PostgresServer, database: str) -> None:
-    """What is in hand is finished first."""
-    backend = backend_of(server.conninfo(database))
-    await backend.connect()
-    given = make.many(SystemEventLog, 1_000)
-    work = asyncio.create_task(backend.create_many(SystemEventLog, given))
-    await asyncio.sleep(0)
-    await backend.disconnect()
-    assert all(outcome.error is None for outcome in await work)
-    await backend.connect()
-    assert await backend.count(Query(SystemEventLog)) == 1_000
-    await backend.disconnect()
-
-
 async def test_errors_that_nobody_foresaw(backend: PostgresBackend, caplog: pytest.LogCaptureFixture) -> None:
     """A statement that the server does not understand is our bug: the log has its code, a client is told nothing of it."""
     with pytest.raises(ServiceError) as caught:
@@ -213,73 +124,85 @@ async def test_errors_that_nobody_foresaw(backend: PostgresBackend, caplog: pyte
     assert "SELEC" not in caplog.text
 
 
-REFUSING = """
-CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql
-    AS 'BEGIN RAISE EXCEPTION $x$refused$x$ USING ERRCODE = $x${code}$x$; END';
-CREATE TRIGGER refusing BEFORE INSERT ON logogen.events FOR EACH ROW WHEN (NEW.id = 'refused') EXECUTE FUNCTION refuse();
-"""
+SQLSTATES: dict[str, type[ServiceError]] = {
+    "08006": UnavailableError,
+    "08P01": UnavailableError,
+    "22003": InvalidError,
+    "23505": ServiceError,
+    "25006": UnavailableError,
+    "25P04": DeadlineError,
+    "40001": UnavailableError,
+    "40P01": UnavailableError,
+    "53000": UnavailableError,
+    "53100": UnavailableError,
+    "53200": UnavailableError,
+    "53300": ThrottledError,
+    "53400": ThrottledError,
+    "54000": TooLargeError,
+    "55P03": UnavailableError,
+    "57014": DeadlineError,
+    "57P01": UnavailableError,
+    "57P03": UnavailableError,
+    "58000": UnavailableError,
+    "P0001": ServiceError,
+}
 
 
-async def test_a_refusal_after_others_were_stored(
-    server: PostgresServer, database: str, backend: PostgresBackend, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What is stored of a batch is told, and what came after it may be sent again."""
-    server.execute(REFUSING.format(code="P0001"), database)
-    monkeypatch.setattr(writing, "MAX_COPIED", 2)
-    given = [*make.many(SystemEventLog, 3), make(SystemEventLog, id="refused"), *make.many(SystemEventLog, 2)]
-    outcomes = await backend.create_many(SystemEventLog, given)
-    assert [type(outcome.error) for outcome in outcomes] == [type(None)] * 2 + [UnavailableError] * 4
-    assert await backend.count(Query(SystemEventLog)) == 2
-    with pytest.raises(ServiceError):
-        await backend.create_many(SystemEventLog, given[3:])
-
-
-@pytest.mark.parametrize("code", ["08006", "08P01", "58000"])
-async def test_what_a_pooler_says_of_its_server(
-    server: PostgresServer, database: str, backend: PostgresBackend, code: str
-) -> None:
-    """A server that a pooler can't reach is away, and no bug of ours."""
+@pytest.mark.parametrize("code", SQLSTATES)
+async def test_what_the_server_says(server: PostgresServer, database: str, backend: PostgresBackend, code: str) -> None:
+    """Each of its refusals is told as what it means for the caller, and the connection serves the next one."""
     server.execute(REFUSING.format(code=code), database)
-    with pytest.raises(UnavailableError):
+    with pytest.raises(ServiceError) as caught:
         await backend.create(SystemEventLog, make(SystemEventLog, id="refused"))
+    assert type(caught.value) is SQLSTATES[code]
+    assert "refused" not in caught.value.message
+    await add(backend, SystemEventLog, make(SystemEventLog))
 
 
-async def test_a_login_that_works_and_a_session_that_does_not(server: PostgresServer, database: str) -> None:
-    """Whoever waits for the connection is told at once, and not when the deadline has passed."""
-    unsettable = PostgresBackend(Access(server.conninfo(database), "TEST", database), statement_seconds=1e12)
-    set_deadline(10)
-    started = time.monotonic()
-    with pytest.raises(ServiceError):
-        await unsettable.connect()
-    assert time.monotonic() - started < 5
+async def test_a_read_that_waits_for_a_lock(server: PostgresServer, database: str, backend: PostgresBackend) -> None:
+    """Where the database bounds that wait, a reader is not told of storing."""
+    server.execute(f"ALTER DATABASE {database} SET lock_timeout = '20ms'")
+    impatient = backend_of(server.conninfo(database))
+    await impatient.connect()
+    with psycopg.connect(server.conninfo(database)) as other:
+        other.execute("LOCK TABLE logogen.events")
+        with pytest.raises(UnavailableError, match="can't do this now"):
+            await impatient.find(Query(SystemEventLog))
+    await impatient.disconnect()
 
 
-async def test_one_connection_in_use_and_no_more_to_be_had(
-    server: PostgresServer, database: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Who waits for it is told that there are no more long before the deadline."""
-    monkeypatch.setattr(pool, "_PATIENCE_SECONDS", 0.1)
-    server.execute("CREATE ROLE lonely LOGIN CONNECTION LIMIT 1")
-    server.execute(f"GRANT CREATE ON DATABASE {database} TO lonely")
-    try:
-        backend = backend_of(server.conninfo(database, "lonely"))
-        await backend.connect()
-        with psycopg.connect(server.conninfo(database)) as other:
-            other.execute("LOCK TABLE logogen.events IN SHARE MODE")
-            hanging = asyncio.create_task(backend.create(SystemEventLog, make(SystemEventLog)))
-            await asyncio.sleep(0)
-            set_deadline(20)
-            started = time.monotonic()
-            with pytest.raises(ThrottledError):
-                await backend.health()
-            assert time.monotonic() - started < 10
-            other.rollback()
-        assert not (await hanging).existed
-        await backend.health()
-        await backend.disconnect()
-    finally:
-        server.execute("DROP OWNED BY lonely CASCADE", database)
-        server.execute("DROP ROLE lonely")
+async def test_a_server_that_bounds_transactions(server: PostgresServer, database: str, backend: PostgresBackend) -> None:
+    """A statement that it ends for that, and the session with it, is out of time."""
+    server.execute(f"ALTER DATABASE {database} SET transaction_timeout = '100ms'")
+    hurried = backend_of(server.conninfo(database))
+    await hurried.connect()
+    with psycopg.connect(server.conninfo(database)) as other:
+        other.execute("SET transaction_timeout = 0; LOCK TABLE logogen.events IN SHARE MODE")
+        with pytest.raises(DeadlineError):
+            await hurried.create(SystemEventLog, make(SystemEventLog))
+    await add(hurried, SystemEventLog, make(SystemEventLog))
+    await hurried.disconnect()
+
+
+async def test_a_session_that_the_server_ended(server: PostgresServer, database: str) -> None:
+    """One that was idle in a transaction for too long is a connection that broke: its work is done again."""
+    server.execute(f"ALTER DATABASE {database} SET idle_in_transaction_session_timeout = '50ms'")
+    backend = backend_of(server.conninfo(database))
+    await backend.connect()
+    attempts = 0
+
+    async def work(connection: Connection) -> None:
+        nonlocal attempts
+        attempts += 1
+        async with connection.transaction():
+            await connection.execute("SELECT 1")
+            if attempts == 1:
+                await until_gone(server, database)
+            await connection.execute("SELECT 1")
+
+    answer = await backend._caller.call(work)
+    assert (attempts, answer.lost) == (2, True)
+    await backend.disconnect()
 
 
 def test_a_missing_driver(monkeypatch: pytest.MonkeyPatch) -> None:

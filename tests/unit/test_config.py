@@ -25,6 +25,12 @@ def test_empty_variables_count_as_unset() -> None:
     assert Settings.from_env({"DATABASE_TYPE": "", "DATABASE_MAX_CACHE_SIZE": " "}) == Settings.from_env({})
 
 
+def test_a_password_is_taken_as_it_is() -> None:
+    """Spaces around any other value don't count; those of a password belong to it."""
+    settings = Settings.from_env({"DATABASE_PASSWORD": " secret ", "DATABASE_USERNAME": " anna "})
+    assert (settings.database_password, settings.database_username) == (" secret ", "anna")
+
+
 def test_the_original_s_name_means_the_same() -> None:
     """DATABASE_TYPE=mock is the file backend."""
     assert Settings.from_env({"DATABASE_TYPE": "Mock"}).database_type == "file"

@@ -1,6 +1,7 @@
 """How the server is reached: by a connection string, or by DATABASE_HOST and its companions. TLS where it is not local."""
 
 import os
+import re
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,8 +16,8 @@ from shared.errors import ConfigurationError
 
 _FORMS = "postgresql://USER:PASSWORD@HOST:PORT/DATABASE or host=HOST dbname=DATABASE user=USER password=PASSWORD"
 _LOCAL_HOSTS = frozenset({"", "localhost", "127.0.0.1", "::1"})
-_ELSEWHERE = ("PGSERVICE", "PGHOST", "PGHOSTADDR")
-"""Variables by which the driver finds a host that the settings don't name."""
+_NO_HOST = re.compile(r"[\s\0=]|://|(?<!^)@")
+"""What a URL, keywords or a password have, and a host, an address or a socket's folder has not."""
 _UNSAFE_MODES = frozenset({"disable", "allow", "prefer"})
 _BUNDLES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
 _DEFAULTS: Mapping[str, str] = {
@@ -33,11 +34,12 @@ _FORCED: Mapping[str, str] = {"client_encoding": "utf8"}
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """A server and database as libpq takes them. `setting` is the variable that named the server, for errors."""
+    """A server and database as libpq takes them, and for errors the variables that named them."""
 
     conninfo: str = field(repr=False)
     setting: str
     database: str
+    database_setting: str = "DATABASE_NAME"
 
 
 def read_access(settings: Settings) -> Access:
@@ -52,11 +54,14 @@ def read_access(settings: Settings) -> Access:
         setting, parameters = "DATABASE_HOST", _read_parts(settings, host)
     else:
         raise ConfigurationError(f"DATABASE_CONNECTION_STRING is not set; must be {_FORMS}, or DATABASE_HOST must be set")
+    _check_hosts(parameters, setting)
+    database_setting = setting if "dbname" in parameters else "DATABASE_NAME"
     parameters.setdefault("dbname", settings.database_name)
     parameters |= _tls(parameters, setting, wanted=settings.database_tls)
     if len(_hosts(parameters)) > 1:
         parameters.setdefault("target_session_attrs", "primary")
-    return Access(make_conninfo("", **{**_DEFAULTS, **parameters, **_FORCED}), setting, str(parameters["dbname"]))
+    conninfo = make_conninfo("", **{**_DEFAULTS, **parameters, **_FORCED})
+    return Access(conninfo, setting, str(parameters["dbname"]), database_setting)
 
 
 def _read_connection_string(text: str) -> dict[str, Any]:
@@ -68,8 +73,8 @@ def _read_connection_string(text: str) -> dict[str, Any]:
 
 
 def _read_parts(settings: Settings, host: str) -> dict[str, Any]:
-    if any(character.isspace() or character == "\0" for character in host) or "://" in host:
-        raise ConfigurationError(f"DATABASE_HOST is {host!r}; must be a host name, an address or a socket's folder")
+    if _NO_HOST.search(host):
+        raise ConfigurationError("DATABASE_HOST can't be read; must be a host name, an address or a socket's folder")
     parts = {
         "host": host,
         "port": settings.database_port,
@@ -77,6 +82,17 @@ def _read_parts(settings: Settings, host: str) -> dict[str, Any]:
         "password": settings.database_password,
     }
     return {name: str(value) for name, value in parts.items() if value is not None}
+
+
+def _check_hosts(parameters: Mapping[str, Any], setting: str) -> None:
+    """Names that can't be looked up: an empty label, or one of more than 63 characters."""
+    for host in _hosts(parameters):
+        try:
+            if not _is_socket(host):
+                host.encode("idna")
+        except UnicodeError:
+            message = f"{setting} names a host that can't be; its labels must be 1 to 63 characters"
+            raise ConfigurationError(message) from None
 
 
 def _tls(parameters: Mapping[str, Any], setting: str, *, wanted: bool | None) -> dict[str, str]:
@@ -93,21 +109,28 @@ def _tls(parameters: Mapping[str, Any], setting: str, *, wanted: bool | None) ->
 
 
 def _is_local(parameters: Mapping[str, Any], setting: str) -> bool:
-    if not all(host in _LOCAL_HOSTS or host.startswith(("/", "@")) for host in _hosts(parameters)):
+    if not all(host in _LOCAL_HOSTS or _is_socket(host) for host in _hosts(parameters)):
         return False
     elsewhere = _elsewhere(parameters)
     if elsewhere is not None:
-        raise ConfigurationError(f"{setting} leaves its host to {elsewhere}; must name it itself, or say sslmode")
+        raise ConfigurationError(
+            f"{setting} leaves the server's address to {elsewhere}; must say host and hostaddr or sslmode in a connection "
+            "string, or DATABASE_TLS must be set"
+        )
     return True
 
 
+def _is_socket(host: str) -> bool:
+    return host.startswith(("/", "@"))
+
+
 def _elsewhere(parameters: Mapping[str, Any]) -> str | None:
-    """What else tells the driver where the server is."""
+    """What else tells the driver where the server is: a name is only what its certificate is compared with."""
     if "hostaddr" in parameters:
         return None
-    if "host" not in parameters and "service" in parameters:
+    if "service" in parameters:
         return "service"
-    names = ("PGHOSTADDR",) if "host" in parameters else _ELSEWHERE
+    names = ("PGSERVICE", "PGHOSTADDR", *(() if "host" in parameters else ("PGHOST",)))
     return next((name for name in names if os.environ.get(name)), None)
 
 

@@ -59,14 +59,16 @@ class PostgresBackend(Backend):
                 self._in_hand.open()
 
     async def _prepare(self, connection: Connection) -> None:
-        await schema.prepare(connection, self._access.database)
+        await schema.prepare(connection, self._access)
 
     async def disconnect(self) -> None:
         async with self._connecting:
             pool, self._pool = self._pool, None
             if pool is not None:
-                await self._in_hand.close()
-                await pool.close()
+                try:
+                    await self._in_hand.close()
+                finally:
+                    await pool.close()
 
     async def create(self, model: type[Record], stored: Stored) -> Outcome:
         with self._in_hand:
@@ -127,7 +129,8 @@ class PostgresBackend(Backend):
         with self._in_hand:
             if queries.asks_nothing(aggregation):
                 return []
-            return groups_of(aggregation, await _rows(self._caller, queries.aggregate(aggregation)))
+            statement, columns = queries.aggregate(aggregation)
+            return groups_of(await _rows(self._caller, statement), columns)
 
     async def delete_where(self, query: Query) -> Deleted:
         with self._in_hand:

@@ -12,10 +12,18 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from psycopg import Error, InterfaceError, OperationalError, errors
+from psycopg import DataError, Error, InterfaceError, OperationalError, errors
 
 from shared.backends.postgresql.pool import Connection, Pool
-from shared.errors import ConfigurationError, DeadlineError, ServiceError, ThrottledError, TooLargeError, UnavailableError
+from shared.errors import (
+    ConfigurationError,
+    DeadlineError,
+    InvalidError,
+    ServiceError,
+    ThrottledError,
+    TooLargeError,
+    UnavailableError,
+)
 from shared.timing import remaining_seconds
 
 logger = logging.getLogger(__name__)
@@ -28,10 +36,13 @@ _BUSY_RETRY_AFTER = 2.0
 _AWAY = "The database can't be reached."
 
 _ROLLED_BACK = (errors.SerializationFailure, errors.DeadlockDetected)
-_STOPPED = (errors.AdminShutdown, errors.CrashShutdown, errors.CannotConnectNow, errors.IdleSessionTimeout)
-_CANT_STORE = (errors.ReadOnlySqlTransaction, errors.DiskFull, errors.OutOfMemory, errors.LockNotAvailable)
-_AWAY_CLASSES = ("08", "58")
-"""Connection exceptions, by which a pooler says that its server is away, and errors of the server's system."""
+_OUT_OF_TIME = (errors.QueryCanceled, errors.TransactionTimeout)
+_TOO_BUSY = (errors.TooManyConnections, errors.ConfigurationLimitExceeded)
+_NOT_NOW = (errors.ReadOnlySqlTransaction, errors.LockNotAvailable)
+_NO_RESOURCES = "53"
+"""The class of a full disk, of too little memory and the like."""
+_AWAY_STATES = ("08", "57P", "58")
+"""Connection exceptions, by which a pooler says that its server is away, its being stopped, and errors of its system."""
 _NO_SCHEMA = (errors.UndefinedTable, errors.UndefinedColumn, errors.InvalidSchemaName)
 
 _REFUSED_CONNECTIONS = (
@@ -59,11 +70,10 @@ class Caller:
         self._pool = pool
         self._setting = setting
 
-    async def call(self, work: Callable[[Connection], Awaitable[T]]) -> Answer[T]:
+    async def call(self, work: Callable[[Connection], Awaitable[T]], *, passes: tuple[type[Error], ...] = ()) -> Answer[T]:
         """What `work` gives, done again after a fault that may pass.
 
-        Raises ThrottledError, UnavailableError, DeadlineError, ConfigurationError, and of the driver's errors
-        UniqueViolation.
+        Raises ServiceError and ConfigurationError, and of the driver's errors those that `passes` names.
         """
         remaining = remaining_seconds()
         seconds = _DEFAULT_SECONDS if remaining is None else remaining
@@ -75,6 +85,8 @@ class Caller:
                     try:
                         return Answer(await self._attempt(work), lost)
                     except (Error, OSError) as error:
+                        if isinstance(error, passes):
+                            raise
                         trouble = self._trouble(error)
                         lost = lost or isinstance(error, _LostError)
                         faults += 1
@@ -89,30 +101,28 @@ class Caller:
         connection = await self._pool.take()
         try:
             return await work(connection)
-        except (OperationalError, InterfaceError) as error:
-            if not connection.closed and not isinstance(error, _STOPPED):
+        except Error as error:
+            if not connection.closed or isinstance(error, _OUT_OF_TIME):
                 raise
-            await connection.close()
             logger.warning("a connection to the database broke")
             raise _LostError from error
+        except UnicodeError as error:
+            raise _unfit() from error
         finally:
             await self._pool.give_back(connection)
 
     def _trouble(self, error: Exception) -> ServiceError:
         """What to answer when it stays so. Raises what doing it again can't help, at once."""
-        if isinstance(error, errors.UniqueViolation):
-            raise error
-        if isinstance(error, errors.QueryCanceled):
+        if isinstance(error, _OUT_OF_TIME):
             raise DeadlineError("The database did not answer in time.") from error
-        if isinstance(error, (errors.TooManyConnections, errors.ConfigurationLimitExceeded)) or _TOO_MANY.search(str(error)):
+        if isinstance(error, _TOO_BUSY) or _TOO_MANY.search(str(error)):
             return ThrottledError("The database takes no more connections.", retry_after=_BUSY_RETRY_AFTER)
         if isinstance(error, _ROLLED_BACK):
             return UnavailableError("The database was busy with the same records.")
-        if isinstance(error, _CANT_STORE):
-            return UnavailableError("The database can't store now.")
-        if isinstance(error, (_LostError, OSError, InterfaceError, *_STOPPED)):
-            return UnavailableError(_AWAY)
-        if isinstance(error, Error) and (error.sqlstate or "").startswith(_AWAY_CLASSES):
+        sqlstate = getattr(error, "sqlstate", None) or ""
+        if isinstance(error, _NOT_NOW) or sqlstate.startswith(_NO_RESOURCES):
+            return UnavailableError("The database can't do this now.")
+        if isinstance(error, (_LostError, OSError, InterfaceError)) or sqlstate.startswith(_AWAY_STATES):
             return UnavailableError(_AWAY)
         if isinstance(error, OperationalError) and error.sqlstate is None:
             return self._refused_connection(error)
@@ -137,8 +147,14 @@ class Caller:
             )
         if isinstance(error, errors.ProgramLimitExceeded):
             return TooLargeError("The record is too large for the database.")
+        if isinstance(error, DataError):
+            return _unfit()
         logger.error("the database refused a call", extra={"sqlstate": getattr(error, "sqlstate", None)})
         return ServiceError("The database did not understand the request.")
+
+
+def _unfit() -> InvalidError:
+    return InvalidError("A value is one that the database can't hold.")
 
 
 class _LostError(OperationalError):

@@ -2,33 +2,30 @@
 
 from collections.abc import Iterable
 
+from shared.backends.postgresql.queries import Columns
 from shared.backends.postgresql.tables import Row
-from shared.query import Aggregation, Group
-
-_FIXED = 3
+from shared.query import Group
 
 
-def groups_of(aggregation: Aggregation, rows: Iterable[Row]) -> list[Group]:
+def groups_of(rows: Iterable[Row], columns: Columns) -> list[Group]:
     """The groups of the rows that `queries.aggregate` asks for, whatever their order."""
-    keys, sums, histograms = len(aggregation.group_by), aggregation.sums, aggregation.histograms
-    places = [(name, keys + _FIXED + len(sums) + 2 * number) for number, name in enumerate(histograms)]
+    count = columns.count
     counted: dict[tuple[object, ...], dict[str, dict[int, int]]] = {}
     whole: list[Row] = []
     for row in rows:
-        place = next(((name, at) for name, at in places if not row[at + 1]), None)
-        if place is None:
+        histogram = next((name for name, at in columns.histograms.items() if not row[at + 1]), None)
+        if histogram is None:
             whole.append(row)
-        elif row[place[1]] is not None:
-            buckets = counted.setdefault(row[:keys], {}).setdefault(place[0], {})
-            buckets[row[place[1]]] = row[keys]
+        elif (bucket := row[columns.histograms[histogram]]) is not None:
+            counted.setdefault(row[:count], {}).setdefault(histogram, {})[bucket] = row[count]
     return [
         Group(
-            row[:keys],
-            row[keys],
-            row[keys + 1],
-            row[keys + 2],
-            {name: row[keys + _FIXED + number] or 0 for number, name in enumerate(sums)},
-            {name: counted.get(row[:keys], {}).get(name, {}) for name in histograms},
+            row[:count],
+            row[count],
+            row[count + 1],
+            row[count + 2],
+            {name: row[at] or 0 for name, at in columns.sums.items()},
+            {name: counted.get(row[:count], {}).get(name, {}) for name in columns.histograms},
         )
         for row in whole
     ]

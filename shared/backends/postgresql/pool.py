@@ -12,9 +12,11 @@ from psycopg_pool import AsyncConnectionPool
 
 from shared.backends.driver_logs import silence
 
-_MAX_IDLE_SECONDS = 300.0
+_IDLE_SECONDS = 180.0
+"""How long a process is idle until it holds no connection any more."""
 _CLOSE_SECONDS = 5.0
 _PATIENCE_SECONDS = 2.0
+_CANCEL_SECONDS = 1.0
 _TAKE_SECONDS = 3_600.0
 """Longer than any deadline: whoever takes a connection has a timeout of its own."""
 _SESSION = (
@@ -26,16 +28,29 @@ silence("psycopg")
 
 
 class Connection(AsyncConnection[TupleRow]):
-    """A connection whose failure to be made is told at once to those who wait for one."""
+    """A connection whose failure to be made is told at once to those who wait for one, and whose cancelling is short."""
 
     @classmethod
     async def connect(cls, conninfo: str = "", **options: Any) -> Self:
         report: Callable[[Exception], None] = options.pop("report")
         try:
             return await super().connect(conninfo, **options)
-        except (Error, OSError) as error:
+        except Exception as error:
             report(error)
             raise
+
+    async def cancel_safe(self, *, timeout: float = _CANCEL_SECONDS) -> None:  # noqa: ASYNC109 - the driver's
+        """Have the server end the statement in hand, or give the connection up.
+
+        The driver calls this when a task that waits for a statement is cancelled, and then waits for the statement's end
+        for seconds that the request has not got.
+        """
+        try:
+            async with asyncio.timeout(min(timeout, _CANCEL_SECONDS)):
+                await super().cancel_safe(timeout=timeout)
+                await _readable(self.fileno())
+        except (Error, OSError):
+            await self.close()
 
 
 class Pool:
@@ -59,7 +74,7 @@ class Pool:
             max_size=size,
             open=False,
             name="logogen",
-            max_idle=_MAX_IDLE_SECONDS,
+            max_idle=_IDLE_SECONDS / size,  # each time that it has passed, the pool closes one
             reconnect_timeout=0,
         )
 
@@ -125,7 +140,7 @@ class Pool:
         connection.adapters.register_loader("json", TextLoader)
         try:
             await connection.execute(_SESSION, (str(self._statement_ms),))
-        except (Error, OSError) as error:
+        except Exception as error:
             await connection.close()
             self._report(error)
             raise
@@ -135,6 +150,16 @@ def _fail(waiting: Iterable[asyncio.Future[Exception]], error: Exception) -> Non
     for failing in waiting:
         if not failing.done():
             failing.set_result(error)
+
+
+async def _readable(descriptor: int) -> None:
+    loop = asyncio.get_running_loop()
+    ready = asyncio.Event()
+    loop.add_reader(descriptor, ready.set)
+    try:
+        await ready.wait()
+    finally:
+        loop.remove_reader(descriptor)
 
 
 def _is_stale(connection: Connection) -> bool:

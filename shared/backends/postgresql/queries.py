@@ -81,11 +81,21 @@ def count(query: Query) -> Statement:
 
 
 def removal(query: Query) -> Statement:
-    """The rows of a bounded removal, one more than it removes, locked so that none changes before."""
-    table, statement = TABLES[query.model], Statement()
+    """The rows of a bounded removal, one more than it removes, locked so that none changes before.
+
+    They are chosen in the query's order and locked in that of their ids, as every removal does: of two with the same rows
+    one waits for the other, not both. The conditions stand twice, for a row that changes while that is awaited: it has no
+    etag then.
+    """
+    table, statement, order = TABLES[query.model], Statement(), _order(query)
     where = _where(statement, table, query.filters, query.since, query.until, _after(statement, query))
     limit = statement.value(query.limit + 1)
-    statement.text = f'SELECT "id", "etag" FROM {table.name}{where} ORDER BY {_order(query)} LIMIT {limit} FOR UPDATE'
+    among = f'{f"{where} AND" if where else " WHERE"} "id" = ANY(ARRAY(SELECT "id" FROM chosen))'
+    statement.text = (
+        f'WITH chosen AS MATERIALIZED (SELECT "id", "timestamp" FROM {table.name}{where} ORDER BY {order} LIMIT {limit}), '
+        f'locked AS (SELECT "id", "etag" FROM {table.name}{among} ORDER BY "id" FOR UPDATE) '
+        f'SELECT "id", "etag" FROM chosen LEFT JOIN locked USING ("id") ORDER BY {order}'
+    )
     return statement
 
 
@@ -97,22 +107,37 @@ def removal_of_ids(table: Table, record_ids: Sequence[str]) -> Statement:
     return statement
 
 
-def aggregate(aggregation: Aggregation) -> Statement:
-    """A row a group, and one a group and bucket of each histogram, of one look at the table.
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Where the rows of an aggregate have what. The keys stand before `count`, the least and greatest timestamp after it.
 
-    Columns: the keys, count, least, greatest, the sums, and for each histogram its bucket and whether the row is not its.
+    After a histogram's bucket stands whether the row is not the histogram's.
     """
+
+    count: int
+    sums: dict[str, int]
+    histograms: dict[str, int]
+
+
+def aggregate(aggregation: Aggregation) -> tuple[Statement, Columns]:
+    """A row a group, and one a group and bucket of each histogram, of one look at the table."""
     table, statement = TABLES[aggregation.model], Statement()
     keys = [table.filters[name].column.name for name in aggregation.group_by]
-    sums = [f"sum({table.durations[name].name})" for name in aggregation.sums]
-    buckets = [table.buckets[name].name for name in aggregation.histograms]
+    columns = Columns(len(keys), {}, {})
     where = _where(statement, table, aggregation.filters, aggregation.since, aggregation.until)
-    shown = [*keys, "count(*)", 'min("timestamp")', 'max("timestamp")', *sums]
-    for bucket in buckets:
+    shown, sets = [*keys, "count(*)", 'min("timestamp")', 'max("timestamp")'], [keys]
+    for name in aggregation.sums:
+        columns.sums[name] = len(shown)
+        shown.append(f"sum({table.durations[name].name})")
+    for name in aggregation.histograms:
+        columns.histograms[name] = len(shown)
+        bucket = table.buckets[name].name
         shown += [bucket, f"grouping({bucket})"]
-    sets = ", ".join(f"({', '.join(names)})" for names in (keys, *([*keys, bucket] for bucket in buckets)))
-    statement.text = f"SELECT {', '.join(shown)} FROM {table.name}{where} GROUP BY GROUPING SETS ({sets}) HAVING count(*) > 0"
-    return statement
+        sets.append([*keys, bucket])
+    grouped = ", ".join(f"({', '.join(names)})" for names in sets)
+    rows = f"FROM {table.name}{where} GROUP BY GROUPING SETS ({grouped}) HAVING count(*) > 0"
+    statement.text = f"SELECT {', '.join(shown)} {rows}"
+    return statement, columns
 
 
 def asks_nothing(query: Query | Aggregation) -> bool:

@@ -13,14 +13,17 @@ from typing import Any
 from pydantic_core import from_json
 
 from shared import jsontext
+from shared.errors import InvalidError
 from shared.models import ALL_MODELS, Record
-from shared.query import Hidden, Stored, value_kind
+from shared.query import Hidden, Stored, WireRecord, value_kind
 
 SCHEMA = "logogen"
 MAX_INDEXED_CHARACTERS = 512
 """Longer texts are indexed by their hash: an index entry has at most 2,704 bytes."""
 _TYPES = {str: 'text COLLATE "C"', int: "bigint", bool: "boolean"}
 _CAPITAL = re.compile(r"(?<=[a-z])(?=[A-Z])")
+_MAX_NESTING = 200
+"""As deep as JSON is read."""
 _ETAG = re.compile(r"[0-9]{1,19}")
 
 Row = tuple[Any, ...]
@@ -72,7 +75,7 @@ class Table:
         self.column_list = ", ".join(column.name for column in self.columns)
 
     def row(self, stored: Stored) -> Row:
-        """The values of a record's row, in the order of the columns."""
+        """The values of a record's row, in the order of the columns. Raises InvalidError."""
         record, hidden = stored.record, stored.hidden
         return (
             *map(record.get, self._fields),
@@ -80,13 +83,24 @@ class Table:
             hidden.content_hash,
             hidden.privacy_version,
             stored.etag,
-            jsontext.dumps(record),
+            _json(record),
         )
 
     def stored(self, row: Row) -> Stored:
         """The record of a row of `record` (its text) and `hidden_list`; a list reads hundreds of them."""
         buckets = {name: number for name, number in zip(self._bucket_names, row[4:], strict=True) if number is not None}
         return Stored(from_json(row[0]), Hidden(row[1], row[2], buckets), row[3])
+
+
+def _json(record: WireRecord) -> str:
+    """The text of a record that can be read again."""
+    try:
+        text = jsontext.dumps(record)
+        if text.count("{") + text.count("[") > _MAX_NESTING:
+            from_json(text)
+    except ValueError as error:
+        raise InvalidError("The record can't be written as JSON.") from error
+    return text
 
 
 def _filter(model: type[Record], wire: str) -> Filter:
