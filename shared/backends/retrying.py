@@ -1,14 +1,15 @@
 """Calls that are sent again: the one loop that waits out what may pass, within the deadline of the request in hand.
 
 No driver sends anything twice by itself: after a lost answer nobody knows what the server did, so whoever asked is told
-(`Answer.lost`) and settles what the next answer means. What a driver's errors mean is said in its backend's `calls.py`.
+(`Answer.lost`, `RefusalError.lost`) and settles what the next answer means. What a driver's errors mean is said in its
+backend's `calls.py`.
 """
 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from shared.errors import ConfigurationError, DeadlineError, ServiceError
 from shared.timing import remaining_seconds
@@ -49,18 +50,22 @@ class Trouble:
     final: bool = False
 
 
-class Explain(Protocol):
-    """Says what a driver's error means, or raises what trying again can't help; `lost` as in Answer."""
+class RefusalError(Exception):
+    """The server refused a call for what it holds, so that trying again does not help. `lost` as in Answer."""
 
-    def __call__(self, error: Any, *, lost: bool) -> Trouble: ...
+    lost = False
 
 
 async def persist(
-    send: Callable[[], Awaitable[T]], caught: tuple[type[Exception], ...], explain: Explain, patience: Patience
+    send: Callable[[], Awaitable[T]],
+    caught: tuple[type[Exception], ...],
+    explain: Callable[[Any], Trouble],
+    patience: Patience,
 ) -> Answer[T]:
     """What `send` gives, sent again after each of the errors `caught` that may pass.
 
-    Raises DeadlineError, the error of the last trouble, and what `explain` raises.
+    `explain` says what such an error means, or raises what trying again can't help. Raises DeadlineError, the error of the
+    last trouble, and what `explain` raises.
     """
     remaining = remaining_seconds()
     end = time.monotonic() + (_DEFAULT_SECONDS if remaining is None else remaining)
@@ -72,7 +77,11 @@ async def persist(
         except TimeoutError as error:
             raise DeadlineError("The database did not answer in time.") from error
         except caught as error:
-            trouble = explain(error, lost=lost)
+            try:
+                trouble = explain(error)
+            except RefusalError as refusal:
+                refusal.lost = lost
+                raise
             lost = lost or trouble.lost
             if trouble.wait is None:
                 faults += 1

@@ -124,6 +124,7 @@ async def test_idle_connections_that_were_cut(line: Line) -> None:
     """Whoever takes one next notices nothing."""
     given = make.many(SystemEventLog, 10)
     await asyncio.gather(*(line.backend.create(SystemEventLog, record) for record in given))
+    assert line.proxy.open_connections > 1
     line.proxy.cut()
     found = await asyncio.gather(*(line.backend.find_by_id(SystemEventLog, name) for name in ids(given)))
     assert [item.id for item in found if item is not None] == ids(given)

@@ -5,7 +5,6 @@ import contextlib
 import random
 import time
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 
 import pytest
 from aiohttp import web
@@ -24,10 +23,7 @@ from tests.faults.tables_line import Line, is_call, is_insert, is_write, opened
 from tests.servers import azurite as azurite_server
 from tests.servers.azurite import ACCOUNT, KEY, Azurite
 from tests.servers.tools import require
-from tests.support.clients import HttpClient
-from tests.support.environment import REPOSITORY
 from tests.support.records import make
-from tests.support.serve import Serve
 
 FAULTS = ("429", "408", "503", "408-after", "503-after", "dropped-before", "dropped-after", "truncated", "slow")
 READ_TIMEOUT = 1.5
@@ -257,37 +253,3 @@ async def test_a_fault_that_stays(line: Line, fault: str) -> None:
         await line.backend.create(SystemEventLog, given)
     set_deadline(60.0)
     assert await line.stored() == []
-
-
-async def test_the_service_while_its_server_restarts(tmp_path: Path) -> None:
-    """Clients get 503 with Retry-After while it is stopped, and their records once it is back; nothing is lost by it."""
-    require("Azurite", azurite_server.script)
-    with azurite_server.running(tmp_path / "tables") as server:
-        variables = {
-            "DATABASE_TYPE": "tables",
-            "DATABASE_CONNECTION_STRING": server.connection_string,
-            "PRIVACY_SALT": "a-salt-for-tests-only",
-        }
-        log = tmp_path / "serve.log"
-        with Serve(REPOSITORY, state=tmp_path / "state", log=log, environment=variables) as serve:
-            async with HttpClient(serve.url) as client:
-                assert await _post(client, "before") == 201
-                server.stop()
-                try:
-                    answer = await client.post("/api/events", json=_event("while"))
-                    assert answer.status == 503
-                    assert int(answer.headers["retry-after"]) > 0
-                    assert (await client.get("/api/health")).status == 503
-                finally:
-                    server.start()
-                assert await _post(client, "while") == 201
-                assert await _post(client, "before") == 200
-        assert not {KEY, "azure.core"} & set(log.read_text().replace(":", " ").split())
-
-
-def _event(record_id: str) -> dict[str, str]:
-    return {"id": record_id, "eventType": "startup", "message": "ready"}
-
-
-async def _post(client: HttpClient, record_id: str) -> int:
-    return (await client.post("/api/events", json=_event(record_id))).status

@@ -10,6 +10,7 @@ from typing import TypeVar
 from azure.core.exceptions import AzureError
 from azure.cosmos.exceptions import CosmosBatchOperationError, CosmosHttpResponseError
 
+from shared.backends import retrying
 from shared.backends.retrying import Answer, Patience, Trouble, persist
 from shared.errors import ConfigurationError, ServiceError, ThrottledError, TooLargeError, UnavailableError
 
@@ -32,17 +33,13 @@ _AMBIGUOUS = frozenset({408, 410, 500, 502, 503, 504})
 T = TypeVar("T")
 
 
-class RefusalError(Exception):
-    """The service refused the call: 400, 404, 409, 412 or 424 and the like.
+class RefusalError(retrying.RefusalError):
+    """400, 404, 409, 412 or 424 and the like; `index` is the operation of a batch that failed."""
 
-    `lost` when the answer to an earlier attempt was lost; `index` is the operation of a batch that failed.
-    """
-
-    def __init__(self, status: int, substatus: int = 0, *, lost: bool = False, index: int = 0) -> None:
+    def __init__(self, status: int, substatus: int = 0, *, index: int = 0) -> None:
         super().__init__(f"refused with {status}")
         self.status = status
         self.substatus = substatus
-        self.lost = lost
         self.index = index
 
 
@@ -59,13 +56,13 @@ class Caller:
         """
         return await persist(send, (AzureError,), self._trouble, _PATIENCE)
 
-    def _trouble(self, error: AzureError, *, lost: bool) -> Trouble:
+    def _trouble(self, error: AzureError) -> Trouble:
         """What a retry may help with. Raises what it can't."""
         if isinstance(error, CosmosHttpResponseError | CosmosBatchOperationError):
-            return self._refused(error, lost=lost)
+            return self._refused(error)
         return Trouble(UnavailableError("The database can't be reached."), lost=True)
 
-    def _refused(self, error: CosmosHttpResponseError | CosmosBatchOperationError, *, lost: bool) -> Trouble:
+    def _refused(self, error: CosmosHttpResponseError | CosmosBatchOperationError) -> Trouble:
         status, substatus = int(error.status_code or 0), _substatus(error)
         if status == 429:
             wait = _retry_after(error)
@@ -84,7 +81,7 @@ class Caller:
         if status == 413:
             raise TooLargeError("The record is too large for the database.") from error
         if status in (404, 409, 412):
-            raise RefusalError(status, substatus, lost=lost, index=int(getattr(error, "error_index", 0) or 0)) from error
+            raise RefusalError(status, substatus, index=int(getattr(error, "error_index", 0) or 0)) from error
         raise ServiceError("The database did not understand the request.") from error
 
 

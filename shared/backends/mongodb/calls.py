@@ -131,7 +131,7 @@ class Caller:
         finally:
             self._gate.release()
 
-    def _trouble(self, error: PyMongoError | BSONError, *, lost: bool) -> Trouble:  # noqa: ARG002 - as `persist` calls it
+    def _trouble(self, error: PyMongoError | BSONError) -> Trouble:
         """What a retry may help with. Raises what it can't."""
         if isinstance(error, WaitQueueTimeoutError):
             return Trouble(UnavailableError(_IN_USE), final=True)

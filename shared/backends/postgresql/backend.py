@@ -7,13 +7,14 @@ from shared.backends.base import Backend, BackendStats, Deleted, ModelStats, Out
 from shared.backends.in_hand import InHand
 from shared.backends.postgresql import queries, schema
 from shared.backends.postgresql.access import Access, read_access
-from shared.backends.postgresql.calls import Answer, Caller
+from shared.backends.postgresql.calls import Caller
 from shared.backends.postgresql.folding import groups_of
 from shared.backends.postgresql.pool import Connection, Pool
 from shared.backends.postgresql.queries import Statement
 from shared.backends.postgresql.removal import remove
 from shared.backends.postgresql.tables import TABLES, Row, Table, is_etag, new_etag, size_of_text
 from shared.backends.postgresql.writing import Writer
+from shared.backends.retrying import Answer
 from shared.config import Settings
 from shared.errors import NotFoundError, PreconditionFailedError
 from shared.models import Record

@@ -1,20 +1,17 @@
 """Calls to the server: the one place where they are made again, and where the driver's errors become ours.
 
-A connection that breaks leaves open whether its statement was done. Whoever asked is told (`Answer.lost`) and settles what
-the next answer means.
+A connection that breaks leaves open whether its statement was done (see `retrying.py`).
 """
 
-import asyncio
 import logging
 import re
-import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 from psycopg import DataError, Error, InterfaceError, OperationalError, errors
 
 from shared.backends.postgresql.pool import Connection, Pool
+from shared.backends.retrying import Answer, Patience, Trouble, persist
 from shared.errors import (
     ConfigurationError,
     DeadlineError,
@@ -24,14 +21,10 @@ from shared.errors import (
     TooLargeError,
     UnavailableError,
 )
-from shared.timing import remaining_seconds
 
 logger = logging.getLogger(__name__)
 
-_DEFAULT_SECONDS = 30.0
-"""How long a call goes on where no request's deadline is set."""
-_MAX_FAULTS = 5
-_FIRST_PAUSE = 0.025
+_PATIENCE = Patience(faults=4)
 _BUSY_RETRY_AFTER = 2.0
 _AWAY = "The database can't be reached."
 
@@ -55,14 +48,6 @@ _TOO_MANY = re.compile(r"too many (clients|connections)|remaining connection slo
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Answer(Generic[T]):
-    """What a call gave; `lost` when the answer to an earlier attempt was lost."""
-
-    value: T
-    lost: bool
-
-
 class Caller:
     """Does work on a connection of the pool within the deadline of the request in hand."""
 
@@ -75,27 +60,13 @@ class Caller:
 
         Raises ServiceError and ConfigurationError, and of the driver's errors those that `passes` names.
         """
-        remaining = remaining_seconds()
-        seconds = _DEFAULT_SECONDS if remaining is None else remaining
-        end = time.monotonic() + seconds
-        lost, faults = False, 0
-        try:
-            async with asyncio.timeout(seconds):
-                while True:
-                    try:
-                        return Answer(await self._attempt(work), lost)
-                    except (Error, OSError) as error:
-                        if isinstance(error, passes):
-                            raise
-                        trouble = self._trouble(error)
-                        lost = lost or isinstance(error, _LostError)
-                        faults += 1
-                        pause = _FIRST_PAUSE * 2**faults
-                        if faults >= _MAX_FAULTS or time.monotonic() + pause >= end:
-                            raise trouble from error
-                    await asyncio.sleep(pause)
-        except TimeoutError as error:
-            raise DeadlineError("The database did not answer in time.") from error
+
+        def explain(error: Error | OSError) -> Trouble:
+            if isinstance(error, passes):
+                raise error
+            return Trouble(self._meaning(error), lost=isinstance(error, _LostError))
+
+        return await persist(lambda: self._attempt(work), (Error, OSError), explain, _PATIENCE)
 
     async def _attempt(self, work: Callable[[Connection], Awaitable[T]]) -> T:
         connection = await self._pool.take()
@@ -111,7 +82,7 @@ class Caller:
         finally:
             await self._pool.give_back(connection)
 
-    def _trouble(self, error: Exception) -> ServiceError:
+    def _meaning(self, error: Exception) -> ServiceError:
         """What to answer when it stays so. Raises what doing it again can't help, at once."""
         if isinstance(error, _OUT_OF_TIME):
             raise DeadlineError("The database did not answer in time.") from error

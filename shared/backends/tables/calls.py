@@ -1,33 +1,26 @@
 """Calls to the account: the one place where they are sent again, and where the driver's errors become ours.
 
-The driver itself sends nothing twice. After a lost answer nobody knows what the service did, so whoever asked is told
-(`RefusalError.lost`) and settles what the next answer means.
+The driver itself sends nothing twice (see `retrying.py`).
 
 Codes: https://learn.microsoft.com/rest/api/storageservices/table-service-error-codes
 """
 
-import asyncio
 import json
 import logging
 import ssl
-import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from typing import TypeVar
 
 from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError
 
-from shared.errors import ConfigurationError, DeadlineError, ServiceError, ThrottledError, TooLargeError, UnavailableError
-from shared.timing import remaining_seconds
+from shared.backends import retrying
+from shared.backends.retrying import Patience, Trouble, persist
+from shared.errors import ConfigurationError, ServiceError, ThrottledError, TooLargeError, UnavailableError
 
 logger = logging.getLogger(__name__)
 
 TABLE_MISSING = "TableNotFound"
-_DEFAULT_SECONDS = 30.0
-"""How long a call goes on where no request's deadline is set."""
-_MAX_FAULTS = 6
-_FIRST_PAUSE = 0.02
-_LONGEST_PAUSE = 2.0
+_PATIENCE = Patience(faults=6)
 _BUSY_PAUSE = 1.0
 _LONGEST_WAIT = 60.0
 _RESTING = frozenset({"TableBeingDeleted", "AccountBeingCreated", "OperationTimedOut"})
@@ -37,32 +30,19 @@ _TOO_LARGE = frozenset({"EntityTooLarge", "RequestBodyTooLarge", "PropertyValueT
 T = TypeVar("T")
 
 
-class RefusalError(Exception):
-    """The service refused the call: 404 where an entity or a table is missing, 409 or 412.
+class RefusalError(retrying.RefusalError):
+    """404 where an entity or a table is missing, 409 or 412."""
 
-    `lost` when the answer to an earlier attempt was lost.
-    """
-
-    def __init__(self, status: int, code: str = "", *, lost: bool = False) -> None:
+    def __init__(self, status: int, code: str = "") -> None:
         super().__init__(f"refused with {status}")
         self.status = status
         self.code = code
-        self.lost = lost
 
 
 def unexpected(refusal: RefusalError) -> UnavailableError:
     """The error where a refusal has no meaning for what was asked."""
     logger.warning("the database refused a call", extra={"status": refusal.status, "code": refusal.code})
     return UnavailableError("The database is unavailable.")
-
-
-@dataclass(slots=True)
-class _Trouble:
-    """One failed attempt: how long to wait (None: as our own pauses go), and whether the work may have been done."""
-
-    error: ThrottledError | UnavailableError | ConfigurationError
-    wait: float | None = None
-    lost: bool = False
 
 
 class Caller:
@@ -76,41 +56,25 @@ class Caller:
 
         Raises RefusalError, ThrottledError, UnavailableError, DeadlineError and ConfigurationError.
         """
-        remaining = remaining_seconds()
-        end = time.monotonic() + (_DEFAULT_SECONDS if remaining is None else remaining)
-        lost, faults = False, 0
-        while True:
-            try:
-                async with asyncio.timeout(max(0.0, end - time.monotonic())):
-                    return await send()
-            except TimeoutError as error:
-                raise DeadlineError("The database did not answer in time.") from error
-            except AzureError as error:
-                trouble = self._trouble(error, lost=lost)
-                lost = lost or trouble.lost
-                faults += 1
-                pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**faults) if trouble.wait is None else trouble.wait
-                if (trouble.wait is None and faults > _MAX_FAULTS) or time.monotonic() + pause >= end:
-                    raise trouble.error from error
-            await asyncio.sleep(pause)
+        return (await persist(send, (AzureError,), self._trouble, _PATIENCE)).value
 
-    def _trouble(self, error: AzureError, *, lost: bool) -> _Trouble:
+    def _trouble(self, error: AzureError) -> Trouble:
         """What a retry may help with. Raises what it can't."""
         if isinstance(error, HttpResponseError) and error.status_code is not None:
-            return self._refused(error, int(error.status_code), lost=lost)
+            return self._refused(error, int(error.status_code))
         if isinstance(error, ClientAuthenticationError):
-            return _Trouble(ConfigurationError(f"{self._setting} names an account; no identity could be had for it"))
+            return Trouble(ConfigurationError(f"{self._setting} names an account; no identity could be had for it"))
         if _is_distrust(error):
             raise ConfigurationError(f"{self._setting} names an account whose TLS certificate can't be trusted") from error
-        return _Trouble(UnavailableError("The database can't be reached."), lost=True)
+        return Trouble(UnavailableError("The database can't be reached."), lost=True)
 
-    def _refused(self, error: HttpResponseError, status: int, *, lost: bool) -> _Trouble:
+    def _refused(self, error: HttpResponseError, status: int) -> Trouble:
         code = code_of(error)
         if status == 429 or code == "ServerBusy":
             wait = _retry_after(error)
-            return _Trouble(ThrottledError("The database asks to be called less often.", retry_after=wait), wait)
+            return Trouble(ThrottledError("The database asks to be called less often.", retry_after=wait), wait)
         if status >= 500 or status == 408 or code in _RESTING:
-            return _Trouble(UnavailableError("The database is unavailable."), lost=True)
+            return Trouble(UnavailableError("The database is unavailable."), lost=True)
         if status in (401, 403):
             raise ConfigurationError(f"{self._setting} names an account that refuses this access ({status})") from error
         if status == 413 or code in _TOO_LARGE:
@@ -118,7 +82,7 @@ class Caller:
         if status == 404 and code not in _ABSENT:
             raise ConfigurationError(f"{self._setting} names an endpoint that is no account's tables (404)") from error
         if status in (404, 409, 412):
-            raise RefusalError(status, code, lost=lost) from error
+            raise RefusalError(status, code) from error
         raise ServiceError("The database did not understand the request.") from error
 
 
@@ -153,7 +117,7 @@ def _retry_after(error: HttpResponseError) -> float:
         wait = float(headers.get("Retry-After") or float(headers.get("x-ms-retry-after-ms") or "") / 1_000)
     except ValueError:
         return _BUSY_PAUSE
-    return min(_LONGEST_WAIT, max(_FIRST_PAUSE, wait))
+    return min(_LONGEST_WAIT, wait)
 
 
 def _headers(error: HttpResponseError) -> Mapping[str, str]:
