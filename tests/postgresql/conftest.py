@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 
 import psycopg
 import pytest
@@ -41,28 +42,37 @@ def backend_of(conninfo: str) -> PostgresBackend:
     return PostgresBackend(read_access(Settings(database_type="postgresql", database_connection_string=conninfo)))
 
 
-async def until_blocked(server: PostgresServer, database: str) -> None:
-    """Return when a session of the database waits for another's lock."""
-    await _until(server, database, "wait_event_type = 'Lock'", 1)
+@asynccontextmanager
+async def connected(conninfo: str) -> AsyncIterator[PostgresBackend]:
+    """A backend that is connected, and disconnected whatever happens."""
+    made = backend_of(conninfo)
+    await made.connect()
+    try:
+        yield made
+    finally:
+        await made.disconnect()
+
+
+async def until_blocked(server: PostgresServer, database: str, by: str = "") -> None:
+    """Return when a session of the database waits for another's lock, of a kind."""
+    await _until(server, "SELECT count(*) = 1", database, "wait_event_type = 'Lock' AND wait_event ~ %s", by)
 
 
 async def until_gone(server: PostgresServer, database: str) -> None:
     """Return when the database has no session."""
-    await _until(server, database, "true", 0)
+    await _until(server, "SELECT count(*) = 0", database, "true")
 
 
-async def _until(server: PostgresServer, database: str, condition: str, sessions: int) -> None:
-    asked = f"SELECT count(*) FROM pg_stat_activity WHERE datname = %s AND {condition}"
+async def _until(server: PostgresServer, asked: str, database: str, condition: str, *values: str) -> None:
+    statement = f"{asked} FROM pg_stat_activity WHERE datname = %s AND {condition}"
     async with asyncio.timeout(20):
         async with await psycopg.AsyncConnection.connect(server.conninfo(), autocommit=True) as connection:
-            while await (await connection.execute(asked, (database,))).fetchone() != (sessions,):  # noqa: ASYNC110 - asked, not told
+            while await (await connection.execute(statement, (database, *values))).fetchone() != (True,):  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
 
 
 @pytest.fixture
 async def backend(server: PostgresServer, database: str) -> AsyncIterator[PostgresBackend]:
     """A connected backend as the superuser."""
-    connected = backend_of(server.conninfo(database))
-    await connected.connect()
-    yield connected
-    await connected.disconnect()
+    async with connected(server.conninfo(database)) as made:
+        yield made

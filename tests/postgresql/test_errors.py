@@ -24,7 +24,7 @@ from shared.errors import (
 from shared.models import SystemEventLog
 from shared.query import Query
 from tests.contract.steps import add, fetch, increment
-from tests.postgresql.conftest import REFUSING, backend_of, until_gone
+from tests.postgresql.conftest import REFUSING, backend_of, connected, until_gone
 from tests.servers.postgresql import WITH_PASSWORD, PostgresServer
 from tests.support.records import make
 
@@ -162,33 +162,27 @@ async def test_what_the_server_says(server: PostgresServer, database: str, backe
 async def test_a_read_that_waits_for_a_lock(server: PostgresServer, database: str, backend: PostgresBackend) -> None:
     """Where the database bounds that wait, a reader is not told of storing."""
     server.execute(f"ALTER DATABASE {database} SET lock_timeout = '20ms'")
-    impatient = backend_of(server.conninfo(database))
-    await impatient.connect()
-    with psycopg.connect(server.conninfo(database)) as other:
-        other.execute("LOCK TABLE logogen.events")
-        with pytest.raises(UnavailableError, match="can't do this now"):
-            await impatient.find(Query(SystemEventLog))
-    await impatient.disconnect()
+    async with connected(server.conninfo(database)) as impatient:
+        with psycopg.connect(server.conninfo(database)) as other:
+            other.execute("LOCK TABLE logogen.events")
+            with pytest.raises(UnavailableError, match="can't do this now"):
+                await impatient.find(Query(SystemEventLog))
 
 
 async def test_a_server_that_bounds_transactions(server: PostgresServer, database: str, backend: PostgresBackend) -> None:
     """A statement that it ends for that, and the session with it, is out of time."""
     server.execute(f"ALTER DATABASE {database} SET transaction_timeout = '100ms'")
-    hurried = backend_of(server.conninfo(database))
-    await hurried.connect()
-    with psycopg.connect(server.conninfo(database)) as other:
-        other.execute("SET transaction_timeout = 0; LOCK TABLE logogen.events IN SHARE MODE")
-        with pytest.raises(DeadlineError):
-            await hurried.create(SystemEventLog, make(SystemEventLog))
-    await add(hurried, SystemEventLog, make(SystemEventLog))
-    await hurried.disconnect()
+    async with connected(server.conninfo(database)) as hurried:
+        with psycopg.connect(f"{server.conninfo(database)} options='-c transaction_timeout=0'") as other:
+            other.execute("LOCK TABLE logogen.events IN SHARE MODE")
+            with pytest.raises(DeadlineError):
+                await hurried.create(SystemEventLog, make(SystemEventLog))
+        await add(hurried, SystemEventLog, make(SystemEventLog))
 
 
 async def test_a_session_that_the_server_ended(server: PostgresServer, database: str) -> None:
     """One that was idle in a transaction for too long is a connection that broke: its work is done again."""
     server.execute(f"ALTER DATABASE {database} SET idle_in_transaction_session_timeout = '50ms'")
-    backend = backend_of(server.conninfo(database))
-    await backend.connect()
     attempts = 0
 
     async def work(connection: Connection) -> None:
@@ -200,9 +194,9 @@ async def test_a_session_that_the_server_ended(server: PostgresServer, database:
                 await until_gone(server, database)
             await connection.execute("SELECT 1")
 
-    answer = await backend._caller.call(work)
+    async with connected(server.conninfo(database)) as backend:
+        answer = await backend._caller.call(work)
     assert (attempts, answer.lost) == (2, True)
-    await backend.disconnect()
 
 
 def test_a_missing_driver(monkeypatch: pytest.MonkeyPatch) -> None:

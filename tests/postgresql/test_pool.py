@@ -39,10 +39,10 @@ async def test_work_that_is_cut_short(server: PostgresServer, database: str, cal
     backend = PostgresBackend(Access(server.conninfo(database), "TEST", database), size=2)
     await backend.connect()
     known = ids(await add_all(backend, SystemEventLog, make.many(SystemEventLog, 100)))
-    for turn in range(40):
+    for turn in range(25):
         work = [asyncio.ensure_future(CUT_SHORT[call](backend, known)) for _ in range(3)]
         for _ in range(times):
-            await asyncio.sleep(turn / 4_000)
+            await asyncio.sleep(turn / 2_500)
             for task in work[:2]:
                 task.cancel()
         done = await asyncio.gather(*work, return_exceptions=True)
@@ -52,6 +52,28 @@ async def test_work_that_is_cut_short(server: PostgresServer, database: str, cal
     await asyncio.gather(*(backend.health() for _ in range(10)))
     await backend.disconnect()
     await until_gone(server, database)
+
+
+async def test_a_statement_that_the_server_ends_in_time(server: PostgresServer, database: str) -> None:
+    """Its connection serves the next request: only one whose server does not answer is given up."""
+    backend = PostgresBackend(Access(server.conninfo(database), "TEST", database), size=1)
+    await backend.connect()
+
+    async def session() -> object:
+        answer = await backend._caller.call(lambda connection: connection.execute("SELECT pg_backend_pid()"))
+        return await answer.value.fetchone()
+
+    before = await session()
+    with psycopg.connect(server.conninfo(database)) as other:
+        other.execute("LOCK TABLE logogen.events IN SHARE MODE")
+        for call in (backend.create(SystemEventLog, make(SystemEventLog)), backend.delete_where(Query(SystemEventLog))):
+            set_deadline(0.1)
+            with pytest.raises(DeadlineError):
+                await call
+        other.rollback()
+    set_deadline(10)
+    assert await session() == before
+    await backend.disconnect()
 
 
 async def test_no_connection_is_left(server: PostgresServer, database: str) -> None:

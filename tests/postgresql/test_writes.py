@@ -132,11 +132,8 @@ async def test_the_order_of_removals(
 ) -> None:
     """Each locks its rows by their ids, whatever order chose them, so that no two can wait for each other."""
     times = ["2024-01-02T00:00:00.000Z", "2024-01-01T00:00:00.000Z"]
-    pair = [
-        make(SystemEventLog, id=name, timestamp=time)
-        for name, time in zip("ab", times[::-1] if descending else times, strict=True)
-    ]
-    await add_all(backend, SystemEventLog, pair)
+    for name, time in zip("ba", times if descending else times[::-1], strict=True):
+        await add(backend, SystemEventLog, make(SystemEventLog, id=name, timestamp=time))
     with psycopg.connect(server.conninfo(database)) as other:
         other.execute("SELECT FROM logogen.events WHERE id = 'a' FOR UPDATE")
         removal = asyncio.create_task(backend.delete_where(Query(SystemEventLog, descending=descending, limit=2)))
