@@ -184,8 +184,12 @@ async def _written(caller: Caller, text: str, values: Row) -> Answer[int]:
 
 async def _find(caller: Caller, model: type[Record], record_id: str) -> Stored | None:
     table = TABLES[model]
-    rows = await _rows(caller, Statement(queries.by_id(table), [record_id]))
-    return table.stored(rows[0]) if rows else None
+
+    async def work(connection: Connection) -> Row | None:
+        return await (await connection.execute(queries.by_id(table), (record_id,))).fetchone()
+
+    row = (await caller.call(work)).value
+    return None if row is None else table.stored(row)
 
 
 async def _figures(caller: Caller, table: Table) -> ModelStats:
