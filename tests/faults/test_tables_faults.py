@@ -13,6 +13,8 @@ from shared.backends.azurehttp import CONNECT_TIMEOUT_SECONDS, make_transport
 from shared.backends.base import Outcome
 from shared.backends.tables.access import Access
 from shared.backends.tables.backend import TablesBackend
+from shared.backends.tables.entities import Claim, write_claim
+from shared.backends.tables.keys import claim_place
 from shared.errors import DeadlineError, PreconditionFailedError, ThrottledError, TransientError, UnavailableError
 from shared.models import SystemEventLog
 from shared.query import Query, Stored
@@ -91,6 +93,20 @@ async def test_one_fault_at_a_delete(line: Line, fault: str, record_id: str | No
     await line.backend.delete(SystemEventLog, stored.id)
     assert line.proxy.faults[fault] == 1
     assert await line.stored() == []
+
+
+@each_fault
+async def test_one_fault_at_a_delete_that_leaves_a_claim(line: Line, fault: str) -> None:
+    """A record that took its id over is deleted once too, and its id is claimed by what it leaves."""
+    given = make(SystemEventLog)
+    taken = write_claim(claim_place(given.id), Claim("2023-11-01T00:00:00.000Z"), "theirs")
+    await line.direct._connection.call(SystemEventLog, lambda table: table.create_entity(taken))
+    await add(line.direct, SystemEventLog, given)
+    line.proxy.plan = once(fault, is_write)
+    await line.backend.delete(SystemEventLog, given.id)
+    assert line.proxy.faults[fault] == 1
+    assert await line.stored() == []
+    await add(line.direct, SystemEventLog, given)
 
 
 @each_fault

@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+import time
+from collections.abc import Awaitable, Callable
 
 import pytest
 from azure.core.exceptions import ResourceExistsError
@@ -9,7 +11,7 @@ from azure.core.exceptions import ResourceExistsError
 from shared.backends.tables.backend import TablesBackend
 from shared.backends.tables.entities import Claim, write_claim, write_fence, write_record
 from shared.backends.tables.keys import claim_place, record_place
-from shared.errors import ConfigurationError, UnavailableError
+from shared.errors import ConfigurationError, PreconditionFailedError, UnavailableError
 from shared.ids import mint_id
 from shared.models import ImageGenerationTransaction, SystemEventLog
 from shared.query import Aggregation, Key, Query, Stored
@@ -118,6 +120,86 @@ async def test_a_purge_takes_a_fence_at_the_claim_s_own_time(bench: Bench, backe
     await table.create_entity(write_fence(record_place(Key(EARLIER, "mine")), "theirs"))
     assert await backend.purge(SystemEventLog, ["mine"]) == 0
     assert await bench.entities(SystemEventLog) == []
+
+
+OWN = mint_id(LATER, None, bytes)
+each_taker = pytest.mark.parametrize("record_id", ["mine", OWN], ids=["claimed", "own-claim"])
+each_removal = pytest.mark.parametrize(
+    "remove",
+    [
+        lambda backend, record_id: backend.delete(SystemEventLog, record_id),
+        lambda backend, _: backend.delete_where(Query(SystemEventLog)),
+        lambda backend, record_id: backend.purge(SystemEventLog, [record_id]),
+    ],
+    ids=["delete", "delete_where", "purge"],
+)
+Removal = Callable[[TablesBackend, str], Awaitable[object]]
+
+
+async def contend(bench: Bench, backend: TablesBackend, record_id: str) -> Stored:
+    """Store a record that takes its id over from a create that may still be on its way, and puts a fence."""
+    await backend.count(Query(SystemEventLog))
+    await claim(bench, record_id, EARLIER)
+    return await add(backend, SystemEventLog, make(SystemEventLog, id=record_id, timestamp=LATER))
+
+
+@each_taker
+@each_removal
+async def test_nothing_is_left_once_creates_are_settled(
+    bench: Bench, backend: TablesBackend, record_id: str, remove: Removal
+) -> None:
+    """Whichever way a record goes, the claim and the fences that creates left which met go with it."""
+    stored = await contend(bench, backend, record_id)
+    await backend.update(SystemEventLog, make.changed(stored, message="new"), stored.etag)
+    await remove(await bench.open(settled_seconds=0.0), record_id)
+    assert await bench.entities(SystemEventLog) == []
+
+
+@each_taker
+async def test_what_may_come_late_is_kept_out_after_a_delete(bench: Bench, backend: TablesBackend, record_id: str) -> None:
+    """Claim and fence stay as long as the create that they keep out may come; a purge takes them."""
+    stored = await contend(bench, backend, record_id)
+    await backend.delete(SystemEventLog, record_id, stored.etag)
+    assert await backend.find_by_id(SystemEventLog, record_id) is None
+    assert len(await bench.entities(SystemEventLog)) == 2
+    table = await bench.table(SystemEventLog)
+    late = make(SystemEventLog, id=record_id, timestamp=EARLIER)
+    with pytest.raises(ResourceExistsError):
+        await table.create_entity(write_record(SystemEventLog, late, "late"))
+    again = await add(backend, SystemEventLog, make(SystemEventLog, id=record_id, timestamp=START))
+    assert (await backend.find(Query(SystemEventLog))).items == [again]
+    assert (await backend.delete_where(Query(SystemEventLog))).count == 1
+    assert await backend.purge(SystemEventLog, [record_id]) == 0
+    assert await bench.entities(SystemEventLog) == []
+
+
+@each_taker
+async def test_etags_of_a_record_that_names_fences(bench: Bench, backend: TablesBackend, record_id: str) -> None:
+    """It has one etag however it is read, and an update or a delete with another is refused."""
+    stored = await contend(bench, backend, record_id)
+    assert await fetch(backend, SystemEventLog, record_id) == stored
+    updated = await backend.update(SystemEventLog, make.changed(stored, message="new"), stored.etag)
+    assert (await backend.find(Query(SystemEventLog))).items == [updated]
+    with pytest.raises(PreconditionFailedError):
+        await backend.update(SystemEventLog, make.changed(stored, message="newer"), stored.etag)
+    with pytest.raises(PreconditionFailedError):
+        await backend.delete(SystemEventLog, record_id, stored.etag)
+    assert await fetch(backend, SystemEventLog, record_id) == updated
+
+
+@each_taker
+async def test_a_settled_claim_is_taken_over_at_once(bench: Bench, backend: TablesBackend, record_id: str) -> None:
+    """A claim whose create has come to an end is waited for by none, and fenced by none, however often the id goes round."""
+    await backend.count(Query(SystemEventLog))
+    settled = await bench.open(settled_seconds=0.0)
+    await claim(bench, record_id, EARLIER)
+    started = time.monotonic()
+    for timestamp in (LATER, START, LATER):
+        await add(settled, SystemEventLog, make(SystemEventLog, id=record_id, timestamp=timestamp))
+        assert len(await bench.entities(SystemEventLog)) <= 2
+        await settled.delete(SystemEventLog, record_id)
+        assert await bench.entities(SystemEventLog) == []
+    assert time.monotonic() - started < 1
 
 
 async def test_creates_and_purges_of_one_id(bench: Bench) -> None:

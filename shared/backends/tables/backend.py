@@ -1,7 +1,6 @@
 """The port on Azure Tables: a table a model. Keys, reads, claims and deletes live in the other modules."""
 
 import asyncio
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,19 +9,18 @@ from shared.backends.in_hand import InHand
 from shared.backends.tables import aggregation as figures
 from shared.backends.tables.access import Access, read_access
 from shared.backends.tables.claims import replace_entity
-from shared.backends.tables.client import Connection
+from shared.backends.tables.client import READ_TIMEOUT_SECONDS, Connection
 from shared.backends.tables.concurrency import together
-from shared.backends.tables.entities import new_write, write_record
+from shared.backends.tables.entities import new_write, read_version, version, with_fences, write_record
 from shared.backends.tables.estimating import model_stats
 from shared.backends.tables.filters import asks_nothing
+from shared.backends.tables.leftovers import SETTLED_SECONDS, Leftovers
 from shared.backends.tables.reading import MAX_CALLS, Reader
 from shared.backends.tables.removal import Remover, changed, not_found
 from shared.backends.tables.writing import Writer
 from shared.config import Settings
 from shared.models import ALL_MODELS, Record, State
 from shared.query import Aggregation, Group, Page, Query, Stored
-
-_ETAG = re.compile(r'W/"[\x21\x23-\x7e]{1,128}"')
 
 
 def from_settings(settings: Settings) -> "TablesBackend":
@@ -33,7 +31,8 @@ def from_settings(settings: Settings) -> "TablesBackend":
 class TablesBackend(Backend):
     """The tables of an account whose names begin with DATABASE_NAME, which any number of instances share.
 
-    `max_calls` bounds a page: it ends after so many calls, and tells where to go on.
+    `max_calls` bounds a page: it ends after so many calls, and tells where to go on. After `settled_seconds` no create that was
+    begun before can still be on its way.
     """
 
     name = "tables"
@@ -46,16 +45,18 @@ class TablesBackend(Backend):
         *,
         connections: int = 10,
         credential: Any = None,
-        read_timeout: float = 35.0,
+        read_timeout: float = READ_TIMEOUT_SECONDS,
         max_calls: int = MAX_CALLS,
+        settled_seconds: float = SETTLED_SECONDS,
     ) -> None:
         self._connection = Connection(
             access, database, connections=connections, credential=credential, read_timeout=read_timeout
         )
         self._connections = connections
         self._reader = Reader(self._connection, max_calls)
-        self._writer = Writer(self._connection, self._reader)
-        self._remover = Remover(self._connection, self._reader)
+        leftovers = Leftovers(self._connection, self._reader, settled_seconds)
+        self._writer = Writer(self._connection, self._reader, leftovers)
+        self._remover = Remover(self._connection, self._reader, leftovers)
         self._connecting = asyncio.Lock()
         self._in_hand = InHand()
 
@@ -86,11 +87,12 @@ class TablesBackend(Backend):
 
     async def update(self, model: type[Record], stored: Stored, etag: str) -> Stored:
         with self._in_hand:
-            if _ETAG.fullmatch(etag) is not None:
-                entity = write_record(model, stored, new_write())
-                new_etag = await replace_entity(self._connection, self._reader, model, entity, etag)
+            seen = read_version(etag)
+            if seen is not None:
+                entity = with_fences(write_record(model, stored, new_write()), seen.fences)
+                new_etag = await replace_entity(self._connection, self._reader, model, entity, seen.etag)
                 if new_etag is not None:
-                    return stored._replace(etag=new_etag)
+                    return stored._replace(etag=version(new_etag, seen.fences))
             found = await self._writer.find(model, stored.id)
             raise not_found(model) if found is None else changed(model)
 

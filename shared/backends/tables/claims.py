@@ -2,11 +2,12 @@
 
 A claim whose record is not there is left of a delete or of a create that was cut short, or belongs to one that is still on
 its way. The latter gets a moment; then a fence is put where its record would go, so that it fails if it comes after all,
-and the claim is replaced. Every step depends on the etag seen before it, so of many at once one gets the id.
+and the claim is replaced. Every step depends on the etag seen before it, so of many at once one gets the id. A claim so old
+that its create has come to an end is replaced at once, and is not contended by it.
 """
 
-import asyncio
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 from azure.core import MatchConditions
 
@@ -19,11 +20,14 @@ from shared.backends.tables.entities import (
     etag_of,
     new_write,
     read_claim,
+    version,
+    with_fences,
     write_claim,
     write_fence,
 )
 from shared.backends.tables.inserting import CONTESTED, Inserter
 from shared.backends.tables.keys import Place, claim_place, is_own_claim, record_place
+from shared.backends.tables.leftovers import Leftovers, waited_for
 from shared.backends.tables.reading import Reader, stored_in
 from shared.backends.tables.scanning import Row
 from shared.errors import ServiceError, UnavailableError
@@ -31,40 +35,56 @@ from shared.models import Record
 from shared.query import Key, Stored
 
 _MAX_ROUNDS = 60
-_LOOKS = 7
-"""How often a create that may be on its way is looked for, about 1.3 s together."""
-_FIRST_PAUSE = 0.01
+
+
+class _Seen(NamedTuple):
+    """An id as it stands: what holds it, the claim that this is, and what stands where the claim leads."""
+
+    holder: Row | None
+    claim: Claim | None = None
+    there: Row | None = None
 
 
 class Claims:
     """Settles creates one by one."""
 
-    def __init__(self, connection: Connection, reader: Reader, inserter: Inserter) -> None:
+    def __init__(self, connection: Connection, reader: Reader, inserter: Inserter, leftovers: Leftovers) -> None:
         self._connection = connection
         self._reader = reader
         self._inserter = inserter
+        self._leftovers = leftovers
 
     async def settle(self, model: type[Record], stored: Stored, entity: Entity) -> Outcome:
         """What becomes of a record whose id has a claim."""
-        looks = 0
         for _ in range(_MAX_ROUNDS):
-            claimed = await self._reader.entity(model, claim_place(stored.id))
-            if claimed is None:
-                outcome = await self._begin(model, stored, entity)
-            elif (claim := read_claim(claimed)) is None:
-                outcome = _found(entity, claimed)
-            else:
-                there = await self._reader.entity(model, record_place(Key(claim.timestamp, stored.id)))
-                outcome = None if there is None else _found(entity, there)
-                if outcome is None and claim.timestamp != stored.timestamp and looks < _LOOKS:
-                    await asyncio.sleep(_FIRST_PAUSE * 2**looks)
-                    looks += 1
-                    continue
-                if outcome is None:
-                    outcome = await self._take_over(model, stored, entity, claim, there)
+            seen = await waited_for(partial(self._look, model, stored.id), partial(self._is_clear, stored))
+            outcome = await self._attempt(model, stored, entity, seen)
             if outcome is not None:
                 return outcome
         raise UnavailableError(CONTESTED)
+
+    async def _look(self, model: type[Record], record_id: str) -> _Seen:
+        holder = await self._reader.entity(model, claim_place(record_id))
+        claim = None if holder is None else read_claim(holder)
+        if claim is None:
+            return _Seen(holder)
+        return _Seen(holder, claim, await self._reader.entity(model, record_place(Key(claim.timestamp, record_id))))
+
+    def _is_clear(self, stored: Stored, seen: _Seen) -> bool:
+        """Whether no create of another time may be on its way to where the claim leads."""
+        claim = seen.claim
+        if claim is None or claim.timestamp == stored.timestamp or stored_in(seen.there) is not None:
+            return True
+        return self._leftovers.is_settled(claim.written)
+
+    async def _attempt(self, model: type[Record], stored: Stored, entity: Entity, seen: _Seen) -> Outcome | None:
+        """The outcome as things were seen; None where another was faster."""
+        if seen.holder is None:
+            return await self._begin(model, stored, entity)
+        if seen.claim is None:
+            return _found(entity, seen.holder)
+        outcome = None if seen.there is None else _found(entity, seen.there)
+        return outcome or await self._take_over(model, stored, entity, seen.claim, seen.there)
 
     async def _begin(self, model: type[Record], stored: Stored, entity: Entity) -> Outcome | None:
         """Claim an id that has no claim, and store the record."""
@@ -78,16 +98,18 @@ class Claims:
         self, model: type[Record], stored: Stored, entity: Entity, claim: Claim, there: Row | None
     ) -> Outcome | None:
         """Make the claim ours and store the record; None where another was faster."""
-        fences = claim.fences
+        is_settled = self._leftovers.is_settled(claim.written)
+        fences = [moment for moment in claim.fences if moment not in {claim.timestamp, stored.timestamp}]
         if claim.timestamp != stored.timestamp:
-            if not await self._fence(model, Key(claim.timestamp, stored.id), there):
+            if not is_settled and not await self._fence(model, Key(claim.timestamp, stored.id), there):
                 return None
-            fences = tuple(dict.fromkeys((*fences, claim.timestamp)))
+            if not is_settled or there is not None:
+                fences.append(claim.timestamp)
             there = None
         if is_own_claim(stored.key):
-            etag = await self._replace(model, entity, claim.etag)
-            return None if etag is None else _outcome(stored, etag)
-        ours = Claim(stored.timestamp, contended=True, fences=fences)
+            etag = await self._replace(model, with_fences(entity, fences), claim.etag)
+            return None if etag is None else _outcome(stored, version(etag, fences))
+        ours = Claim(stored.timestamp, contended=not is_settled, fences=tuple(fences))
         if await self._replace(model, write_claim(claim_place(stored.id), ours, new_write()), claim.etag) is None:
             return None
         return await self._store(model, stored, entity, there)

@@ -21,7 +21,7 @@ from shared.models import ALL_MODELS, Record
 logger = logging.getLogger(__name__)
 silence("azure.core", "azure.data", "azure.identity")
 
-_READ_TIMEOUT_SECONDS = 35.0
+READ_TIMEOUT_SECONDS = 35.0
 """The service itself gives up on a query after 30 s."""
 _TABLE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9]{2,62}")
 
@@ -53,7 +53,7 @@ class Connection:
         *,
         connections: int = 10,
         credential: Any = None,
-        read_timeout: float = _READ_TIMEOUT_SECONDS,
+        read_timeout: float = READ_TIMEOUT_SECONDS,
     ) -> None:
         self._names = {model: table_name(database, model) for model in ALL_MODELS}
         self._caller = Caller(access.setting)

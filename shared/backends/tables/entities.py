@@ -1,13 +1,14 @@
 """Records as entities, and the two other kinds of entity: claims on ids and fences.
 
     record: {PartitionKey, RowKey, <filterable fields>, <durations as doubles>, Bucket_<duration>, updatedAt,
-             Hash, Privacy, Write, Record0, Record1...}
+             Hash, Privacy, Write, Fences, Record0, Record1...}
     claim:  {PartitionKey, RowKey, Place: <timestamp of the record>, Write, Contended, Fences: <JSON list of timestamps>}
     fence:  {PartitionKey, RowKey, Write}
 
 `Record0` and those after it are the record's JSON text, at most 32,000 UTF-16 units each (a property holds 64 KB), so that
 exactly what was stored comes back. `Write` is different at every write: after a lost answer it tells our own. A fence keeps
-out a create that lost its claim; neither it nor a claim is ever listed.
+out a create that lost its claim; neither it nor a claim is ever listed. A record that took over the claim on its id names the
+fences in the claim's place, and so does its etag, so that an update, which replaces the entity, keeps them.
 
 Limits: https://learn.microsoft.com/rest/api/storageservices/understanding-the-table-service-data-model
 """
@@ -15,9 +16,10 @@ Limits: https://learn.microsoft.com/rest/api/storageservices/understanding-the-t
 import json
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from datetime import datetime
+from typing import Any, NamedTuple, TypeVar
 
 from shared import jsontext
 from shared.backends.tables.keys import Place, key_of, record_place
@@ -36,6 +38,8 @@ _UNSTORABLE = str.maketrans({"\ufffe": "\t0", "\uffff": "\t1"})
 JSON's own escapes take 12 bytes where the largest record has 3."""
 _ESCAPES = str.maketrans({"\\": "\\\\", **{code: f"\\u{code:04x}" for code in (*range(0x20), 0xFFFE, 0xFFFF)}})
 _ESCAPED = re.compile(r"\\(?:u([0-9a-f]{4})|\\)")
+
+_VERSION = re.compile(r'(W/"[\x21\x23-\x7e]{1,128}")(?: (\[.*\]))?')
 
 Entity = dict[str, Any]
 T = TypeVar("T")
@@ -124,34 +128,69 @@ def read_record(entity: Mapping[str, Any]) -> Stored | None:
         return None
     if not isinstance(record, dict) or (record.get("timestamp"), record.get("id")) != key:
         return None
-    return Stored(record, Hidden(entity.get("Hash"), entity.get("Privacy"), buckets), etag_of(entity))
+    hidden = Hidden(entity.get("Hash"), entity.get("Privacy"), buckets)
+    return Stored(record, hidden, version(etag_of(entity), fences_of(entity)))
 
 
 def etag_of(entity: Mapping[str, Any]) -> str:
+    """The service's own etag of an entity."""
     return str(getattr(entity, "metadata", {}).get("etag") or "")
+
+
+def written_at(entity: Mapping[str, Any]) -> datetime | None:
+    """When the service last wrote an entity; None where that was not asked for."""
+    written: datetime | None = getattr(entity, "metadata", {}).get("timestamp")
+    return written
+
+
+def fences_of(entity: Mapping[str, Any]) -> tuple[str, ...]:
+    """The timestamps at which creates of an id were kept out, as its claim or its record names them."""
+    return tuple(json.loads(entity.get("Fences") or "[]"))
+
+
+def with_fences(entity: Entity, fences: Sequence[str]) -> Entity:
+    return {**entity, "Fences": json.dumps(fences)} if fences else entity
+
+
+def version(etag: str, fences: Sequence[str]) -> str:
+    """A record's etag as the port knows it."""
+    return f"{etag} {json.dumps(fences)}" if fences else etag
+
+
+class Version(NamedTuple):
+    """The parts of a record's etag as the port knows it."""
+
+    etag: str
+    fences: tuple[str, ...]
+
+
+def read_version(text: str) -> Version | None:
+    """None for what is no record's etag."""
+    found = _VERSION.fullmatch(text)
+    return None if found is None else Version(found[1], tuple(json.loads(found[2] or "[]")))
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
     """A claim on an id: the record is the one of that timestamp, if there is one.
 
-    `contended` once a create took it over from another that may still be on its way: it is left where it is then, so that
-    whatever arrives late is found. `fences` are the timestamps at which others were kept out.
+    `contended` once a create took it over from another that may still be on its way: while that may be it is left where it is,
+    so that whatever arrives late is found. `fences` are the timestamps at which others were kept out, `written` is when the
+    service last wrote the claim.
     """
 
     timestamp: str
     contended: bool = False
     fences: tuple[str, ...] = ()
     etag: str = ""
+    written: datetime | None = None
 
 
 def write_claim(place: Place, claim: Claim, write: str) -> Entity:
     entity: Entity = {"PartitionKey": place.partition, "RowKey": place.row, "Place": claim.timestamp, "Write": write}
     if claim.contended:
         entity["Contended"] = True
-    if claim.fences:
-        entity["Fences"] = json.dumps(claim.fences)
-    return entity
+    return with_fences(entity, claim.fences)
 
 
 def read_claim(entity: Mapping[str, Any]) -> Claim | None:
@@ -159,8 +198,7 @@ def read_claim(entity: Mapping[str, Any]) -> Claim | None:
     timestamp = entity.get("Place")
     if timestamp is None:
         return None
-    fences = tuple(json.loads(entity.get("Fences") or "[]"))
-    return Claim(str(timestamp), bool(entity.get("Contended")), fences, etag_of(entity))
+    return Claim(str(timestamp), bool(entity.get("Contended")), fences_of(entity), etag_of(entity), written_at(entity))
 
 
 def write_fence(place: Place, write: str) -> Entity:

@@ -1,23 +1,36 @@
 """Deletes: one record, the records of a list, and purges that leave nothing of an id behind.
 
 The record goes before its claim, and the claim only if nobody took it over meanwhile, so that no record is ever without its
-claim. A claim that is left over is no record, and the next create of the id takes it.
+claim. A claim that is left over is no record, and the next create of the id takes it; one that a create may still be on its
+way to stays, with the fences that it names.
 """
 
 import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from azure.core import MatchConditions
 
 from shared.backends.tables.calls import RefusalError
+from shared.backends.tables.claims import replace_entity
 from shared.backends.tables.client import Connection
 from shared.backends.tables.concurrency import together
-from shared.backends.tables.entities import MARK, Claim, etag_of, read_claim
+from shared.backends.tables.entities import (
+    MARK,
+    Claim,
+    etag_of,
+    fences_of,
+    new_write,
+    read_claim,
+    version,
+    write_claim,
+    written_at,
+)
 from shared.backends.tables.inserting import MAX_OPERATIONS
 from shared.backends.tables.keys import Place, claim_place, is_own_claim, key_of, record_place
+from shared.backends.tables.leftovers import Leftovers, waited_for
 from shared.backends.tables.reading import KEYS, Reader
 from shared.backends.tables.scanning import Row
 from shared.errors import NotFoundError, PreconditionFailedError, TransientError, UnavailableError
@@ -26,65 +39,91 @@ from shared.query import Key, Query
 
 logger = logging.getLogger(__name__)
 
-_CLAIM = (*KEYS, "Place", "Contended", "Fences")
+_RECORD = (*KEYS, "Timestamp", "Fences")
+_CLAIM = (*_RECORD, "Place", "Contended")
 _CONCURRENT_CALLS = 8
 _MAX_ROUNDS = 50
-_LOOKS = 7
-"""How often a purge looks for the record of a claim that has none, about 1.3 s together: it may be on its way."""
-_FIRST_PAUSE = 0.01
+_CONTESTED = "The record is being changed by too many at once."
 
 T = TypeVar("T")
+
+
+class _Located(NamedTuple):
+    """Where the record of an id stands, its entity (None: there is none), and the claim that leads there."""
+
+    place: Place
+    record: Row | None
+    claim: Claim | None
 
 
 class Remover:
     """Deletes entities of a model's table."""
 
-    def __init__(self, connection: Connection, reader: Reader) -> None:
+    def __init__(self, connection: Connection, reader: Reader, leftovers: Leftovers) -> None:
         self._connection = connection
         self._reader = reader
+        self._leftovers = leftovers
         self._gate = asyncio.Semaphore(_CONCURRENT_CALLS)
 
     async def delete(self, model: type[Record], record_id: str, etag: str | None) -> None:
         """Delete the record of an id. Raises NotFoundError, and PreconditionFailedError when the etag is another."""
         for _ in range(_MAX_ROUNDS):
-            place, seen, claim = await self._locate(model, record_id)
-            if place is None or seen is None:
+            place, record, claim = await self._locate(model, record_id)
+            if record is None:
                 raise not_found(model)
-            if etag is not None and etag != seen:
+            if etag is not None and etag != version(etag_of(record), fences_of(record)):
                 raise changed(model)
-            try:
-                await self._send(model, {place: seen})
-            except RefusalError as refusal:
-                if refusal.status != 404:
-                    if etag is not None:
-                        raise changed(model) from refusal
-                    if refusal.lost:  # deleted and created anew, or never deleted and changed by another
-                        raise UnavailableError("Whether the record was deleted is not known; it is another now.") from refusal
-                    continue
-                if not refusal.lost:
-                    raise not_found(model) from refusal
-            await self._release(model, record_id, claim)
-            return
-        raise UnavailableError("The record is being changed by too many at once.")
+            if fences_of(record):
+                is_deleted = await self._retire(model, place, record)
+            else:
+                is_deleted = await self._delete(model, place, record, any_version=etag is None)
+            if is_deleted:
+                await self._release(model, record_id, claim)
+                return
+            if etag is not None:
+                raise changed(model)
+        raise UnavailableError(_CONTESTED)
 
-    async def _locate(self, model: type[Record], record_id: str) -> tuple[Place | None, str | None, Claim | None]:
-        """Where the record of an id stands, its etag (None where there is no record), and the claim beside it."""
+    async def _delete(self, model: type[Record], place: Place, record: Row, *, any_version: bool) -> bool:
+        """Whether the version that was seen is deleted. Raises UnavailableError where that can't be told any more."""
+        try:
+            await self._send(model, {place: etag_of(record)})
+        except RefusalError as refusal:
+            if refusal.status == 404 and not refusal.lost:
+                raise not_found(model) from refusal
+            if refusal.status != 404 and refusal.lost and any_version:  # created anew, or never deleted and changed
+                raise UnavailableError("Whether the record was deleted is not known; it is another now.") from refusal
+            return refusal.status == 404
+        return True
+
+    async def _locate(self, model: type[Record], record_id: str) -> _Located:
         place = claim_place(record_id)
-        claimed = await self._reader.entity(model, place, _CLAIM)
-        if claimed is None:
-            return None, None, None
-        claim = read_claim(claimed)
+        entity = await self._reader.entity(model, place, _CLAIM)
+        claim = None if entity is None else read_claim(entity)
         if claim is not None:
             place = record_place(Key(claim.timestamp, record_id))
-            claimed = await self._reader.entity(model, place, KEYS)
-        is_record = claimed is not None and claimed.get(MARK) is not None
-        return place, etag_of(claimed) if is_record and claimed is not None else None, claim
+            entity = await self._reader.entity(model, place, _RECORD)
+        is_record = entity is not None and entity.get(MARK) is not None
+        return _Located(place, entity if is_record else None, claim)
+
+    async def _retire(self, model: type[Record], place: Place, record: Row) -> bool:
+        """Delete a record that took over the claim on its id, and its fences, unless it has changed.
+
+        While a create may yet come that a fence keeps out, a claim that leads to the fence takes the record's place.
+        """
+        fences = fences_of(record)
+        if self._leftovers.is_settled(written_at(record)):
+            await self._leftovers.remove_fences(model, key_of(place.row).id, fences)
+            return bool(await self._delete_batch(model, {place: etag_of(record)}))
+        claim = write_claim(place, Claim(fences[-1], contended=True, fences=fences), new_write())
+        return await replace_entity(self._connection, self._reader, model, claim, etag_of(record)) is not None
 
     async def _release(self, model: type[Record], record_id: str, claim: Claim | None) -> None:
-        """Delete the claim of a record that is gone. The delete itself is done, whatever becomes of this."""
-        if claim is None or claim.contended:
+        """Delete the claim of a record that is gone, and its fences. The delete itself is done, whatever becomes of this."""
+        if claim is None or (claim.contended and not self._leftovers.is_settled(claim.written)):
             return
         try:
+            await self._leftovers.remove_fences(model, record_id, claim.fences)
             await self._send(model, {claim_place(record_id): claim.etag})
         except RefusalError:
             logger.debug("the claim had been taken over")
@@ -100,13 +139,17 @@ class Remover:
 
     async def delete_where(self, query: Query) -> tuple[int, bool]:
         """Delete the first records of a list, those that have not changed since: how many, and whether there may be more."""
-        found = await self._reader.rows(query, KEYS)
-        etags = {key_of(str(row["RowKey"])): etag_of(row) for row in found.rows}
-        claims = await self._claims_of(query.model, [key for key in etags if not is_own_claim(key)])
-        deleted = await self._delete_all(query.model, {record_place(key): etag for key, etag in etags.items()})
-        gone = [key.id for key in etags if record_place(key) in deleted]
+        found = await self._reader.rows(query, _RECORD)
+        rows = {key_of(str(row["RowKey"])): row for row in found.rows}
+        fenced = {key: row for key, row in rows.items() if fences_of(row)}
+        plain = {key: row for key, row in rows.items() if key not in fenced}
+        claims = await self._claims_of(query.model, [key for key in plain if not is_own_claim(key)])
+        deleted = await self._delete_all(query.model, {record_place(key): etag_of(row) for key, row in plain.items()})
+        gone = [key.id for key in plain if record_place(key) in deleted]
         await together(*(self._gated(self._release, query.model, record_id, claims.get(record_id)) for record_id in gone))
-        return len(deleted), found.more or len(deleted) < len(etags)
+        retiring = (self._gated(self._retire, query.model, record_place(key), row) for key, row in fenced.items())
+        count = len(deleted) + sum(await together(*retiring))
+        return count, found.more or count < len(rows)
 
     async def _claims_of(self, model: type[Record], keys: Sequence[Key]) -> dict[str, Claim]:
         """The claims that lead to these records."""
@@ -154,33 +197,24 @@ class Remover:
     async def _purge(self, model: type[Record], record_id: str) -> int:
         """Everything only in the version that was seen: what a create puts there meanwhile came after the purge."""
         for _ in range(_MAX_ROUNDS):
-            place, etag, claim = await self._locate_settled(model, record_id)
-            if place is not None and etag is not None and not await self._delete_batch(model, {place: etag}):
-                continue
+            located = await waited_for(lambda: self._locate(model, record_id), self._is_clear)
+            place, record, claim = located
+            if record is not None:
+                await self._leftovers.remove_fences(model, record_id, fences_of(record))
+                if not await self._delete_batch(model, {place: etag_of(record)}):
+                    continue
             if claim is not None:
-                for moment in {claim.timestamp, *claim.fences}:
-                    await self._delete_fence(model, record_place(Key(moment, record_id)))
+                await self._leftovers.remove_fences(model, record_id, {claim.timestamp, *claim.fences})
                 try:
                     await self._send(model, {claim_place(record_id): claim.etag})
                 except RefusalError:
                     logger.debug("the claim had been taken over")
-            return int(etag is not None)
-        raise UnavailableError("The record is being changed by too many at once.")
+            return int(record is not None)
+        raise UnavailableError(_CONTESTED)
 
-    async def _locate_settled(self, model: type[Record], record_id: str) -> tuple[Place | None, str | None, Claim | None]:
-        """As `_locate`, after a moment for the create that a claim without a record may be of."""
-        for look in range(_LOOKS):
-            place, etag, claim = await self._locate(model, record_id)
-            if claim is None or etag is not None:
-                return place, etag, claim
-            await asyncio.sleep(_FIRST_PAUSE * 2**look)
-        return await self._locate(model, record_id)
-
-    async def _delete_fence(self, model: type[Record], place: Place) -> None:
-        """Delete what stands at a place unless it is a record."""
-        fence = await self._reader.entity(model, place, KEYS)
-        if fence is not None and fence.get(MARK) is None:
-            await self._delete_batch(model, {place: etag_of(fence)})
+    def _is_clear(self, found: _Located) -> bool:
+        """Whether no create may be on its way to where a claim leads."""
+        return found.claim is None or found.record is not None or self._leftovers.is_settled(found.claim.written)
 
 
 def _if_match(etag: str | None) -> dict[str, Any]:

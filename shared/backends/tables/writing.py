@@ -17,6 +17,7 @@ from shared.backends.tables.concurrency import together
 from shared.backends.tables.entities import Claim, Entity, new_write, read_claim, text_of, write_claim, write_record
 from shared.backends.tables.inserting import Inserter, Result
 from shared.backends.tables.keys import claim_place, is_own_claim, record_place
+from shared.backends.tables.leftovers import Leftovers
 from shared.backends.tables.reading import Reader, stored_in
 from shared.errors import ServiceError
 from shared.models import Record
@@ -37,9 +38,9 @@ class _Entry:
 class Writer:
     """Creates records of a model."""
 
-    def __init__(self, connection: Connection, reader: Reader) -> None:
+    def __init__(self, connection: Connection, reader: Reader, leftovers: Leftovers) -> None:
         self._inserter = Inserter(connection, reader)
-        self._claims = Claims(connection, reader, self._inserter)
+        self._claims = Claims(connection, reader, self._inserter, leftovers)
         self._reader = reader
         self._gate = asyncio.Semaphore(_CONCURRENT_SETTLEMENTS)
 
