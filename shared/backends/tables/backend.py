@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
 
 from shared.backends.base import Backend, BackendStats, Deleted, Outcome
 from shared.backends.in_hand import InHand
@@ -44,14 +43,11 @@ class TablesBackend(Backend):
         database: str,
         *,
         connections: int = 10,
-        credential: Any = None,
         read_timeout: float = READ_TIMEOUT_SECONDS,
         max_calls: int = MAX_CALLS,
         settled_seconds: float = SETTLED_SECONDS,
     ) -> None:
-        self._connection = Connection(
-            access, database, connections=connections, credential=credential, read_timeout=read_timeout
-        )
+        self._connection = Connection(access, database, connections=connections, read_timeout=read_timeout)
         self._connections = connections
         self._reader = Reader(self._connection, max_calls)
         leftovers = Leftovers(self._connection, self._reader, settled_seconds)

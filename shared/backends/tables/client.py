@@ -52,7 +52,6 @@ class Connection:
         database: str,
         *,
         connections: int = 10,
-        credential: Any = None,
         read_timeout: float = READ_TIMEOUT_SECONDS,
     ) -> None:
         self._names = {model: table_name(database, model) for model in ALL_MODELS}
@@ -60,8 +59,7 @@ class Connection:
         self._access = access
         self._database = database
         self._connections = connections
-        self._credential = credential
-        self._given = credential is not None
+        self._identity: Any = None
         self._read_timeout = read_timeout
         self._client: TableServiceClient | None = None
         self._tables: dict[type[Record], TableClient] = {}
@@ -90,20 +88,20 @@ class Connection:
             return AzureNamedKeyCredential(self._access.account, self._access.key)
         if self._access.signature is not None:
             return AzureSasCredential(self._access.signature)
-        if self._credential is None:
+        if self._identity is None:
             from azure.identity.aio import DefaultAzureCredential  # noqa: PLC0415 - not with a key: it costs 140 ms
 
-            self._credential = DefaultAzureCredential()
-        return self._credential
+            self._identity = DefaultAzureCredential()
+        return self._identity
 
     async def close(self) -> None:
         client, self._client = self._client, None
         self._tables = {}
         if client is not None:
             await client.close()
-        if self._credential is not None and not self._given:
-            await self._credential.close()
-            self._credential = None
+        identity, self._identity = self._identity, None
+        if identity is not None:
+            await identity.close()
 
     async def call(self, model: type[Record], send: Callable[[TableClient], Awaitable[T]]) -> T:
         """What a call on the model's table gives; a missing table is made first.
