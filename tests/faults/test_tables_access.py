@@ -94,7 +94,9 @@ class Account:
         self.asked += 1
         expiry = int(time.time()) + 3_600
         resource = request.query["resource"]
-        return web.json_response({"access_token": "a-token", "expires_on": expiry, "resource": resource, "token_type": "Bearer"})
+        return web.json_response(
+            {"access_token": "a-token", "expires_on": expiry, "resource": resource, "token_type": "Bearer"}
+        )
 
 
 @asynccontextmanager
