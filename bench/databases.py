@@ -9,7 +9,7 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping
 from importlib import import_module
 
-from bench.versus import BAR, OPERATIONS, ROUNDS, Measured
+from bench.versus import BAR, OPERATIONS, ROUNDS, Compared, Measured
 
 MODULES: Mapping[str, str] = {
     "file": "bench.files",
@@ -33,7 +33,7 @@ def main() -> int:
     print(f"| database | {' | '.join(OPERATIONS)} |\n|{' --- |' * (len(OPERATIONS) + 1)}")
     for name, figures in measured.items():
         print(f"| {name} | {' | '.join(_cell(figures[operation]) for operation in OPERATIONS)} |")
-    return int(any(_ratio(seconds) > BARS.get(name, BAR) for name, figures in measured.items() for seconds in figures.values()))
+    return int(any(compared.ratio > BARS.get(name, BAR) for name, figures in measured.items() for compared in figures.values()))
 
 
 async def _measure(name: str) -> Measured:
@@ -41,12 +41,8 @@ async def _measure(name: str) -> Measured:
     return await measure(ROUNDS)
 
 
-def _ratio(seconds: Mapping[str, float]) -> float:
-    return seconds["ours"] / seconds["bare"]
-
-
-def _cell(seconds: Mapping[str, float]) -> str:
-    return f"{_ratio(seconds):.2f} ({seconds['ours'] * 1e3:.2f} against {seconds['bare'] * 1e3:.2f} ms)"
+def _cell(compared: Compared) -> str:
+    return f"{compared.ratio:.2f} ({compared.ours * 1e3:.2f} against {compared.bare * 1e3:.2f} ms)"
 
 
 if __name__ == "__main__":

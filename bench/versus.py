@@ -1,10 +1,11 @@
 """One of our backends against the bare driver of its database: what both do, in rounds that alternate."""
 
+import gc
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from statistics import median
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from shared.backends.base import Backend
 from shared.models import ImageGenerationTransaction
@@ -23,8 +24,17 @@ OPERATIONS = {"create": (1, 20), "create_many": (BATCH, 1), "find": (0, 20), "ne
 """Of each: records it is given, and how often a round does it."""
 _WARM_UP = 10
 
-Measured = dict[str, dict[str, float]]
-"""Seconds by operation and contender."""
+
+class Compared(NamedTuple):
+    """Median seconds of each, and the median of the ratios round by round: what disturbs a round disturbs both."""
+
+    bare: float
+    ours: float
+    ratio: float
+
+
+Measured = dict[str, Compared]
+"""By operation."""
 
 
 class Contender(Protocol):
@@ -75,7 +85,7 @@ async def alternate(
     *,
     after: Callable[[str, Sequence[Stored]], Awaitable[object]] | None = None,
 ) -> Measured:
-    """Median seconds of each operation. `after` a write it is told who wrote, and what that one is to keep."""
+    """What "bare" and "ours" take for each operation. `after` a write it is told who wrote, and what that one is to keep."""
     taken: defaultdict[str, defaultdict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     kept = {name: made(KEPT) for name in contenders}
     for name, contender in contenders.items():
@@ -89,10 +99,16 @@ async def alternate(
             for name, contender in sorted(contenders.items(), reverse=number % 2 == 0):
                 given = [made(size) if size else kept[name] for _ in range(times)]
                 work: Callable[[Sequence[Stored]], Awaitable[None]] = getattr(contender, operation)
+                gc.collect()
                 started = time.perf_counter()
                 for records in given:
                     await work(records)
                 taken[operation][name].append((time.perf_counter() - started) / times)
                 if size and after is not None:
                     await after(name, kept[name])
-    return {operation: {name: median(all_) for name, all_ in by_name.items()} for operation, by_name in taken.items()}
+    return {operation: _compare(by_name["bare"], by_name["ours"]) for operation, by_name in taken.items()}
+
+
+def _compare(bare: Sequence[float], ours: Sequence[float]) -> Compared:
+    ratios = [one / other for one, other in zip(ours, bare, strict=True)]
+    return Compared(median(bare), median(ours), median(ratios))
