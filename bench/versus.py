@@ -20,7 +20,7 @@ PAGE = 50
 BAR = 1.3
 """Times the bare driver's."""
 KEPT = 200
-OPERATIONS = {"create": (1, 20), "create_many": (BATCH, 1), "find": (0, 20), "newest": (0, 20)}
+OPERATIONS = {"create": (1, 20), "create_many": (BATCH, 1), "find": (0, 100), "newest": (0, 20)}
 """Of each: records it is given, and how often a round does it."""
 _WARM_UP = 10
 

@@ -119,7 +119,7 @@ class PostgresBackend(Backend):
             if queries.asks_nothing(query):
                 return Page([], more=False)
             rows = await _rows(self._caller, queries.page(query))
-            items = [TABLES[query.model].stored(row) for row in _fitting(rows[: query.limit], query.max_bytes)]
+            items = TABLES[query.model].stored(_fitting(rows[: query.limit], query.max_bytes))
             return Page(items, more=len(rows) > len(items))
 
     async def count(self, query: Query) -> int:
@@ -185,11 +185,11 @@ async def _written(caller: Caller, text: str, values: Row) -> Answer[int]:
 async def _find(caller: Caller, model: type[Record], record_id: str) -> Stored | None:
     table = TABLES[model]
 
-    async def work(connection: Connection) -> Row | None:
-        return await (await connection.execute(queries.by_id(table), (record_id,))).fetchone()
+    async def work(connection: Connection) -> list[Row]:
+        return await (await connection.execute(queries.by_id(table), (record_id,))).fetchall()
 
-    row = (await caller.call(work)).value
-    return None if row is None else table.stored(row)
+    found = table.stored((await caller.call(work)).value)
+    return found[0] if found else None
 
 
 async def _figures(caller: Caller, table: Table) -> ModelStats:

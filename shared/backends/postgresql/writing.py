@@ -74,7 +74,7 @@ class Writer:
             found: dict[str, Stored] = {}
             if must_look:
                 cursor = await connection.execute(queries.by_ids(table), ([stored.id for stored in ordered],))
-                found = {stored.id: stored for stored in map(table.stored, await cursor.fetchall())}
+                found = {stored.id: stored for stored in table.stored(await cursor.fetchall())}
             must_look = True
             new = [stored for stored in ordered if stored.id not in found]
             if new:
@@ -95,8 +95,8 @@ class Writer:
             if cursor.rowcount:
                 return True, None
             await cursor.execute(queries.by_id(table), (stored.id,))
-            row = await cursor.fetchone()
-            return False, None if row is None else table.stored(row)
+            there = table.stored(await cursor.fetchall())
+            return False, there[0] if there else None
 
         for _ in range(_MAX_INSERTS):
             written, found = (await self._caller.call(work)).value
