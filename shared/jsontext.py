@@ -123,15 +123,18 @@ def _invalid(where: str, message: str) -> InvalidError:
 
 
 def encode(value: Any) -> bytes:
-    """Compact JSON in UTF-8, members in their own order."""
-    return to_json(value)
+    """Compact JSON in UTF-8, members in their own order. Raises InvalidError for what is none."""
+    try:
+        return to_json(value)
+    except ValueError as error:  # lone surrogates and deep nesting
+        raise InvalidError("The record can't be written as JSON.") from error
 
 
 def size_of(value: Any) -> int:
     """How many bytes a value takes as compact JSON, what can't be stored included; 0 for what is no JSON."""
     try:
         return len(encode(value))
-    except ValueError:  # lone surrogates and deep nesting
+    except InvalidError:
         pass
     try:
         return len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass"))
@@ -140,7 +143,7 @@ def size_of(value: Any) -> int:
 
 
 def dumps(value: Any) -> str:
-    """Compact JSON text, members in their own order."""
+    """`encode` as text."""
     return encode(value).decode()
 
 

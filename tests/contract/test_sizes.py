@@ -6,6 +6,7 @@ import pytest
 
 from shared import jsontext
 from shared.backends.base import Backend
+from shared.errors import TooLargeError
 from shared.models import MAX_NESTING, MAX_RECORD_BYTES, ApiRequestLog, ImageGenerationTransaction, SystemEventLog
 from shared.query import Aggregation, Query, Stored
 from tests.contract.steps import add, add_all, fetch, ids, typed, walk
@@ -89,6 +90,17 @@ async def test_the_largest_records_among_small_ones(backend: Backend) -> None:
     assert await walk(backend, Query(MODEL, descending=False, limit=5, max_bytes=300_000)) == stored
     assert await backend.purge(MODEL, ids(stored[::4])) == 3
     assert await walk(backend, Query(MODEL, limit=5)) == [item for item in stored[::-1] if item not in stored[::4]]
+
+
+async def test_a_record_that_only_some_databases_hold(backend: Backend) -> None:
+    """Far past the service's limit a record is stored or refused for its size; those beside it in the batch are stored."""
+    given = make.many(MODEL, 3)
+    given[1] = make(MODEL, metadata={"filling": "x" * (17 * 1024 * 1024)})
+    outcomes = await backend.create_many(MODEL, given)
+    assert [outcome.existed for outcome in outcomes] == [False] * 3
+    for one, outcome in zip(given, outcomes, strict=True):
+        assert outcome.error is None or (one is given[1] and isinstance(outcome.error, TooLargeError))
+        assert (await backend.find_by_id(MODEL, one.id) is None) == (outcome.error is not None)
 
 
 async def test_a_record_that_grows_and_shrinks(backend: Backend) -> None:

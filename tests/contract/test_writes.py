@@ -5,7 +5,7 @@ from typing import cast
 import pytest
 
 from shared.backends.base import Backend, Outcome
-from shared.errors import ThrottledError
+from shared.errors import InvalidError, ThrottledError
 from shared.models import MODELS, ImageGenerationTransaction, Record, State, SystemEventLog
 from shared.query import Hidden, Query, Stored
 from tests.contract.steps import add, add_all, each_model, fetch, ids, kept
@@ -259,3 +259,13 @@ async def test_a_caller_may_change_what_it_got(backend: Backend) -> None:
         found = await fetch(backend, SystemEventLog, "mine")
         found.record["metadata"]["list"].append(2)
     assert (await fetch(backend, SystemEventLog, "mine")).record["metadata"] == {"list": [1]}
+
+
+@pytest.mark.parametrize("unwritable", ["\ud800", {"a": "\udfff"}], ids=ascii)
+async def test_a_record_that_is_no_json(backend: Backend, unwritable: object) -> None:
+    """It is refused by itself, whatever stands beside it in the batch, and nothing of it is stored."""
+    given = make.many(SystemEventLog, 3)
+    given[1] = make.changed(given[1], metadata={"value": unwritable})
+    outcomes = await backend.create_many(SystemEventLog, given)
+    assert [type(outcome.error) for outcome in outcomes] == [type(None), InvalidError, type(None)]
+    assert await backend.count(Query(SystemEventLog)) == 2

@@ -23,12 +23,14 @@ from shared.backends.cosmosdb.documents import Item, ItemFormat, read_item
 from shared.backends.cosmosdb.reading import WHOLE, Reader
 from shared.backends.repeats import first_of_each_id, with_repeats
 from shared.backends.retrying import Answer
-from shared.errors import TransientError, UnavailableError
+from shared.errors import ServiceError, TooLargeError, TransientError, UnavailableError
 from shared.models import Record
 from shared.query import Stored
 
 MAX_OPERATIONS = 100
 MAX_BYTES = 1_000_000
+_MAX_ITEM_BYTES = 2 * 1024 * 1024
+"""https://learn.microsoft.com/azure/cosmos-db/concepts-limits#per-item-limits"""
 """The service takes 2 MB a batch; half of it keeps one call short and costs nothing, since charges add up."""
 _OVERHEAD_BYTES = 200
 _CONCURRENT_BATCHES = 16
@@ -65,34 +67,53 @@ class Writer:
         entries: list[_Entry] = []
         now = self._clock()
         for position, stored in first_of_each_id(records):
-            item = self._items.write(model, stored, now)
-            size = len(json.dumps(item, ensure_ascii=False).encode()) + _OVERHEAD_BYTES
-            entries.append(_Entry(position, stored._replace(record=json.loads(item["logogen"]["record"])), item, size))
+            try:
+                entries.append(self._entry(model, position, stored, now))
+            except ServiceError as error:
+                outcomes[position] = Outcome(error=error)
         container = await self._connection.container(model) if entries else None
         if container is not None:
-            await asyncio.gather(*(self._create(model, container, batch, outcomes) for batch in _batches(entries)))
+            await asyncio.gather(*(self._in_turn(model, container, batch, outcomes) for batch in _batches(entries)))
         return with_repeats(records, outcomes)
+
+    def _entry(self, model: type[Record], position: int, stored: Stored, now: float) -> _Entry:
+        """Raises InvalidError and TooLargeError."""
+        item = self._items.write(model, stored, now)
+        size = len(json.dumps(item, ensure_ascii=False).encode()) + _OVERHEAD_BYTES
+        if size > _MAX_ITEM_BYTES:
+            raise TooLargeError("The record is too large for the database.")
+        return _Entry(position, stored._replace(record=json.loads(item["logogen"]["record"])), item, size)
+
+    async def _in_turn(
+        self, model: type[Record], container: ContainerProxy, batch: list[_Entry], outcomes: dict[int, Outcome]
+    ) -> None:
+        async with self._gate:
+            await self._create(model, container, batch, outcomes)
 
     async def _create(
         self, model: type[Record], container: ContainerProxy, batch: list[_Entry], outcomes: dict[int, Outcome]
     ) -> None:
+        """All at once; one by one where there is one that the database can't store."""
         lost = False
-        async with self._gate:
-            for _ in range(_MAX_ROUNDS):
-                try:
-                    answer = await self._connection.caller.call(partial(self._send, container, batch))
-                except RefusalError as refusal:
-                    lost = lost or refusal.lost
-                except TransientError as error:
+        for _ in range(_MAX_ROUNDS):
+            try:
+                answer = await self._connection.caller.call(partial(self._send, container, batch))
+            except RefusalError as refusal:
+                lost = lost or refusal.lost
+            except ServiceError as error:
+                if isinstance(error, TransientError) or len(batch) == 1:
                     outcomes.update((entry.position, Outcome(error=error)) for entry in batch)
                     return
-                else:
-                    for entry, etag in zip(batch, answer.value, strict=True):
-                        outcomes[entry.position] = Outcome(entry.stored._replace(etag=etag))
-                    return
-                batch = await self._settle(model, batch, outcomes, lost=lost)
-                if not batch:
-                    return
+                for entry in batch:
+                    await self._create(model, container, [entry], outcomes)
+                return
+            else:
+                for entry, etag in zip(batch, answer.value, strict=True):
+                    outcomes[entry.position] = Outcome(entry.stored._replace(etag=etag))
+                return
+            batch = await self._settle(model, batch, outcomes, lost=lost)
+            if not batch:
+                return
         busy = UnavailableError("The record was being created and deleted at the same time.")
         outcomes.update((entry.position, Outcome(error=busy)) for entry in batch)
 

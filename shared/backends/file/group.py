@@ -16,7 +16,7 @@ from shared.backends.file import lines
 from shared.backends.file.catchup import catch_up, new_generation, write_all
 from shared.backends.file.index import Index, Row, Segment, put_rows, row_values, save_segment
 from shared.backends.file.store import Store
-from shared.errors import NotFoundError, PreconditionFailedError, UnavailableError
+from shared.errors import InvalidError, NotFoundError, PreconditionFailedError, UnavailableError
 from shared.models import Record
 from shared.query import Query, Stored
 from shared.timestamps import day_of, to_ms
@@ -85,7 +85,10 @@ class Group:
         current = self._current[model.__name__, stored.id]
         if current is not None and current.live:
             return Outcome(self._read(model, stored.id, current), existed=True)
-        return Outcome(self._append(model, day_of(stored.timestamp), stored, current))
+        try:
+            return Outcome(self._append(model, day_of(stored.timestamp), stored, current))
+        except InvalidError as error:
+            return Outcome(error=error)
 
     def update(self, model: type[Record], stored: Stored, etag: str) -> Stored:
         """Append the next version of a record, in the segment of the one before."""

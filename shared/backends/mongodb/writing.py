@@ -83,18 +83,27 @@ class Writer:
     async def create_many(self, model: type[Record], records: Sequence[Stored]) -> list[Outcome]:
         """An outcome for each record in the order given; an id twice finds the first."""
         outcomes: dict[int, Outcome] = {}
-        firsts = first_of_each_id(records)
-        entries = [_Entry(position, stored, write_document(model, stored)) for position, stored in firsts]
-        if entries:
+        entries: list[_Entry] = []
+        for position, stored in first_of_each_id(records):
             try:
-                await self._create(model, entries, outcomes)
+                entries.append(_Entry(position, stored, write_document(model, stored)))
             except ServiceError as error:
-                if not outcomes and not isinstance(error, TransientError):
-                    raise
-                failed = error if isinstance(error, TransientError) else UnavailableError(error.message)
-                for entry in entries:
-                    outcomes.setdefault(entry.position, Outcome(error=failed))
+                outcomes[position] = Outcome(error=error)
+        if entries:
+            await self._store(model, entries, outcomes)
         return with_repeats(records, outcomes)
+
+    async def _store(self, model: type[Record], entries: list[_Entry], outcomes: dict[int, Outcome]) -> None:
+        """All at once; one by one what is left where there is one that the database refuses."""
+        try:
+            await self._create(model, entries, outcomes)
+        except ServiceError as error:
+            left = [entry for entry in entries if entry.position not in outcomes]
+            if isinstance(error, TransientError) or len(entries) == 1:
+                outcomes.update((entry.position, Outcome(error=error)) for entry in left)
+                return
+            for entry in left:
+                await self._store(model, [entry], outcomes)
 
     async def _create(self, model: type[Record], entries: list[_Entry], outcomes: dict[int, Outcome]) -> None:
         collection = await self._connection.collection(model)

@@ -104,12 +104,12 @@ class Table:
 
 def _json(record: WireRecord) -> str:
     """The text of a record that can be read again."""
-    try:
-        text = jsontext.dumps(record)
-        if text.count("{") + text.count("[") > _MAX_NESTING:
+    text = jsontext.dumps(record)
+    if text.count("{") + text.count("[") > _MAX_NESTING:
+        try:
             from_json(text)
-    except ValueError as error:
-        raise InvalidError("The record can't be written as JSON.") from error
+        except ValueError as error:
+            raise InvalidError("The record nests too deeply.") from error
     return text
 
 

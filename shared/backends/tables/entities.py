@@ -23,6 +23,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from shared import jsontext
 from shared.backends.tables.keys import Place, key_of, record_place
+from shared.errors import TooLargeError
 from shared.models import ALL_MODELS, Record
 from shared.query import Hidden, Stored
 
@@ -67,7 +68,7 @@ def read_value(value: T) -> T:
 
 
 def write_record(model: type[Record], stored: Stored, write: str) -> Entity:
-    """The entity of a record."""
+    """The entity of a record. Raises InvalidError and TooLargeError."""
     record, hidden = stored.record, stored.hidden
     place = record_place(stored.key)
     entity: Entity = {"PartitionKey": place.partition, "RowKey": place.row, MARK: str(record[MARK]), "Write": write}
@@ -82,7 +83,10 @@ def write_record(model: type[Record], stored: Stored, write: str) -> Entity:
         entity["Hash"] = hidden.content_hash
     if hidden.privacy_version is not None:
         entity["Privacy"] = hidden.privacy_version
-    entity |= zip(_PARTS, split(jsontext.dumps(record).translate(_UNSTORABLE)), strict=False)
+    parts = split(jsontext.dumps(record).translate(_UNSTORABLE))
+    if len(parts) > len(_PARTS):
+        raise TooLargeError("The record is too large for the database.")
+    entity |= zip(_PARTS, parts, strict=False)
     return entity
 
 

@@ -50,7 +50,11 @@ class Writer:
         own: list[_Entry] = []
         claimed: list[_Entry] = []
         for position, stored in first_of_each_id(records):
-            entity = write_record(model, stored, new_write())
+            try:
+                entity = write_record(model, stored, new_write())
+            except ServiceError as error:
+                outcomes[position] = Outcome(error=error)
+                continue
             entry = _Entry(position, stored._replace(record=json.loads(text_of(entity))), entity)
             (own if is_own_claim(stored.key) else claimed).append(entry)
         await together(self._create(model, own, outcomes), self._claim_and_create(model, claimed, outcomes))
