@@ -2,6 +2,7 @@
 
 import base64
 import logging
+import secrets
 import ssl
 import time
 from typing import Any, Self
@@ -174,6 +175,22 @@ async def test_an_expired_record_frees_its_id(bench: Bench) -> None:
 
 
 # Foreign documents
+
+
+async def test_a_foreign_document_among_the_duplicates_of_a_batch(bench: Bench) -> None:
+    """Only the record whose id such a document has is refused; the others of its partition are found or stored."""
+    backend = await bench.open()
+    minted = [mint_id(START, "visit", secrets.token_bytes) for _ in range(3)]
+    given = [make(SystemEventLog, id=name, timestamp=START) for name in minted]
+    there = await add(backend, SystemEventLog, given[0])
+    async with CosmosClient(bench.double.url, KEY, enable_endpoint_discovery=False) as client:
+        container = client.get_database_client(DATABASE).get_container_client(EVENTS)
+        [item] = items_of(bench.double.account)
+        await container.create_item({"id": minted[1], "pk": item["pk"]})
+    outcomes = await backend.create_many(SystemEventLog, given)
+    assert [outcome.existed for outcome in outcomes] == [True, False, False]
+    assert [type(outcome.error) for outcome in outcomes] == [type(None), UnavailableError, type(None)]
+    assert outcomes[0].stored == there
 
 
 async def test_foreign_documents_are_left_out(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:

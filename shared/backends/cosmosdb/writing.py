@@ -29,6 +29,7 @@ from shared.query import Stored
 
 MAX_OPERATIONS = 100
 MAX_BYTES = 1_000_000
+_FOREIGN = "A document that this service did not write has the record's id."
 _MAX_ITEM_BYTES = 2 * 1024 * 1024
 """https://learn.microsoft.com/azure/cosmos-db/concepts-limits#per-item-limits"""
 """The service takes 2 MB a batch; half of it keeps one call short and costs nothing, since charges add up."""
@@ -140,16 +141,22 @@ class Writer:
             return []
         rest: list[_Entry] = []
         for entry in batch:
-            found = existing.get(entry.stored.id)
-            if found is None:
+            if entry.stored.id not in existing:
                 rest.append(entry)
+                continue
+            found = existing[entry.stored.id]
+            if found is None:
+                outcomes[entry.position] = Outcome(error=UnavailableError(_FOREIGN))
             else:
                 ours = lost and (found.record, found.hidden) == (entry.stored.record, entry.stored.hidden)
                 outcomes[entry.position] = Outcome(found, existed=not ours)
         return rest
 
-    async def _existing(self, model: type[Record], batch: list[_Entry]) -> dict[str, Stored]:
-        """The stored records of some ids of one partition; asked again while none is seen yet, since a conflict says one is."""
+    async def _existing(self, model: type[Record], batch: list[_Entry]) -> dict[str, Stored | None]:
+        """The stored records of some ids of one partition, None where a document is not ours.
+
+        Asked again while none is seen yet, since a conflict says that one is there.
+        """
         ids = [entry.stored.id for entry in batch]
         for look in range(_MAX_LOOKS):
             found = await self._look_up(model, batch[0].item["pk"], ids)
@@ -158,12 +165,12 @@ class Writer:
             await asyncio.sleep(_LOOK_PAUSE * look)
         return {}
 
-    async def _look_up(self, model: type[Record], key: str, ids: list[str]) -> dict[str, Stored]:
+    async def _look_up(self, model: type[Record], key: str, ids: list[str]) -> dict[str, Stored | None]:
         if len(ids) == 1:
             stored = await self.find(model, ids[0])
             return {} if stored is None else {stored.id: stored}
         rows = await self._reader.in_partition(model, key, queries.among_ids_statement(key, ids, WHOLE))
-        return {row["id"]: _readable(row) for row in rows}
+        return {row["id"]: read_item(row) for row in rows}
 
     async def find(self, model: type[Record], record_id: str) -> Stored | None:
         """The record of an id: one point read."""
@@ -238,7 +245,7 @@ def _readable(row: Any) -> Stored:
     """The record of an item that has the id we look for; what someone else put there is not one."""
     stored = read_item(row)
     if stored is None:
-        raise UnavailableError("A document that this service did not write has the record's id.")
+        raise UnavailableError(_FOREIGN)
     return stored
 
 
