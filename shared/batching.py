@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from shared import jsontext
-from shared.errors import Detail, InvalidError, ServiceError, ThrottledError, TooLargeError, TransientError
+from shared.errors import CallerError, Detail, InvalidError, ServiceError, ThrottledError, TooLargeError, TransientError
 from shared.ids import is_valid_id
 from shared.models import PUBLIC_MODELS, Record
 from shared.privacy import holds_secret
@@ -119,8 +119,8 @@ class BatchAnswer(NamedTuple):
 def answer_batch(results: Sequence[ItemResult]) -> BatchAnswer:
     """Status and body of a batch.
 
-    201 when every item is stored or a duplicate, 207 when some are. When none is: 400 if none can be sent again, 429 or
-    503 if all can, else 207.
+    201 when every item is stored or a duplicate, 207 when some are. When none is: 400 if all must change first, 429 or 503 if
+    all can be sent again, 500 if all are our own bugs, else 207.
     """
     written = [item.result for item in results if isinstance(item.result, Written)]
     failures = [item.result for item in results if isinstance(item.result, ServiceError)]
@@ -137,14 +137,14 @@ def answer_batch(results: Sequence[ItemResult]) -> BatchAnswer:
 
 
 def _status(written: Sequence[Written], failures: Sequence[ServiceError]) -> int:
-    retryable = [error for error in failures if isinstance(error, TransientError)]
     if not failures:
         return 201
-    if written or 0 < len(retryable) < len(failures):
+    if written:
         return 207
-    if not retryable:
-        return 400
-    return 429 if all(isinstance(error, ThrottledError) for error in retryable) else 503
+    for kind, status in ((CallerError, 400), (ThrottledError, 429), (TransientError, 503)):
+        if all(isinstance(error, kind) for error in failures):
+            return status
+    return 207 if any(isinstance(error, CallerError | TransientError) for error in failures) else 500
 
 
 def _retry_after(failures: Iterable[ServiceError]) -> int | None:

@@ -24,8 +24,14 @@ class Patience(NamedTuple):
     """How many faults are waited out, with pauses that double from the first to the longest, in seconds."""
 
     faults: int
-    first_pause: float = 0.02
+    first_pause: float = 0.04
     longest_pause: float = 2.0
+
+    def pause_after(self, faults: int, wait: float | None) -> float:
+        """Seconds until the next attempt; `wait` as in Trouble."""
+        if wait is not None:
+            return max(self.first_pause, wait)
+        return min(self.longest_pause, self.first_pause * 2.0 ** (faults - 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,25 +75,26 @@ async def persist(
     """
     remaining = remaining_seconds()
     end = time.monotonic() + (_DEFAULT_SECONDS if remaining is None else remaining)
+    expected: tuple[type[Exception], ...] = (TimeoutError, *caught)
     lost, faults = False, 0
     while True:
+        limit = asyncio.timeout(max(0.0, end - time.monotonic()))
         try:
-            async with asyncio.timeout(max(0.0, end - time.monotonic())):
+            async with limit:
                 return Answer(await send(), lost)
-        except TimeoutError as error:
-            raise DeadlineError("The database did not answer in time.") from error
-        except caught as error:
+        except expected as error:
+            if isinstance(error, TimeoutError) and limit.expired():
+                raise DeadlineError("The database did not answer in time.") from error
+            if not isinstance(error, caught):
+                raise
             try:
                 trouble = explain(error)
             except RefusalError as refusal:
                 refusal.lost = lost
                 raise
             lost = lost or trouble.lost
-            if trouble.wait is None:
-                faults += 1
-                pause = min(patience.longest_pause, patience.first_pause * 2**faults)
-            else:
-                pause = max(patience.first_pause, trouble.wait)
+            faults += trouble.wait is None
+            pause = patience.pause_after(faults, trouble.wait)
             if trouble.final or faults > patience.faults or time.monotonic() + pause >= end:
                 raise trouble.error from error
         await asyncio.sleep(pause)

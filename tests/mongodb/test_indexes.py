@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -174,6 +175,21 @@ async def test_days_that_can_not_be_changed(
     assert EXPIRY not in await answered.database.events.index_information()
     assert [(level, code) for level, message, code in logged(caplog) if "no TTL index" in message] == [("WARNING", 238)]
     assert len(caplog.records) == 1
+
+
+async def test_days_that_can_neither_be_changed_nor_dropped(
+    answered: Bench, proxy: WireProxy, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The index stays as it is, the log says what it goes on to do, and nothing is called made."""
+    await expires_by(proxy, answered, 7)
+    proxy.always("collMod", refusal(13))
+    proxy.always("dropIndexes", refusal(13))
+    backend = await answered.open(**DAYS)
+    assert EXPIRY not in await backend._connection.make_indexes(SystemEventLog, math.inf)
+    assert proxy.sent("dropIndexes") == 1
+    [(level, message, code)] = logged(caplog)
+    assert (level, code) == ("WARNING", 13)
+    assert "removes by the days that it had" in message
 
 
 async def test_no_days_any_more(answered: Bench, proxy: WireProxy, caplog: pytest.LogCaptureFixture) -> None:

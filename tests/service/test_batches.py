@@ -9,7 +9,7 @@ import pytest
 
 from shared.backends.base import Outcome
 from shared.batching import BatchAnswer, BatchItem, items_of_array, items_of_lines
-from shared.errors import InvalidError, ThrottledError, TooLargeError, UnavailableError
+from shared.errors import InvalidError, ServiceError, ThrottledError, TooLargeError, UnavailableError
 from shared.models import ApiRequestLog, Record, SystemEventLog, UserSession
 from shared.query import Stored
 from shared.service import DatabaseService
@@ -136,6 +136,15 @@ async def test_a_record_that_the_database_refuses(service: DatabaseService, back
     assert (answer.items[1]["code"], answer.items[1]["retryable"]) == ("too_large", False)
     with pytest.raises(TooLargeError):
         await service.create(ApiRequestLog, request_log())
+
+
+async def test_records_that_fail_by_our_own_fault(service: DatabaseService, backend: FaultyBackend) -> None:
+    """Each is answered 500 and not to be sent again, and so is a batch of nothing else."""
+    backend.faults.outcomes["ApiRequestLog"] = ServiceError("The database did not understand the request.")
+    answer = await batch(service, of("requests", request_log()), of("requests", request_log()))
+    assert (answer.status, statuses(answer), answer.retry_after) == (500, [500, 500], None)
+    assert [item["retryable"] for item in answer.items] == [False, False]
+    assert (await batch(service, of("requests", request_log()), of("requests", {}))).status == 207
 
 
 async def test_records_whose_session_failed_are_sent_again(service: DatabaseService, backend: FaultyBackend) -> None:

@@ -52,7 +52,7 @@ class Caller:
     async def call(self, send: Callable[[], Awaitable[T]]) -> Answer[T]:
         """What `send` gives, sent again after faults and as told when throttled.
 
-        Raises RefusalError, ThrottledError, UnavailableError, DeadlineError and ConfigurationError.
+        Raises RefusalError, ServiceError and ConfigurationError.
         """
         return await persist(send, (AzureError,), self._trouble, _PATIENCE)
 
@@ -82,6 +82,7 @@ class Caller:
             raise TooLargeError("The record is too large for the database.") from error
         if status in (404, 409, 412):
             raise RefusalError(status, substatus, index=int(getattr(error, "error_index", 0) or 0)) from error
+        logger.error("the database refused a call", extra={"status": status, "substatus": substatus})
         raise ServiceError("The database did not understand the request.") from error
 
 

@@ -29,10 +29,10 @@ from shared.query import Stored
 
 MAX_OPERATIONS = 100
 MAX_BYTES = 1_000_000
-_FOREIGN = "A document that this service did not write has the record's id."
+"""The service takes 2 MB a batch; half of it keeps one call short and costs nothing, since charges add up."""
 _MAX_ITEM_BYTES = 2 * 1024 * 1024
 """https://learn.microsoft.com/azure/cosmos-db/concepts-limits#per-item-limits"""
-"""The service takes 2 MB a batch; half of it keeps one call short and costs nothing, since charges add up."""
+_FOREIGN = "A document that this service did not write has the record's id."
 _OVERHEAD_BYTES = 200
 _CONCURRENT_BATCHES = 16
 _MAX_ROUNDS = 20
@@ -136,7 +136,7 @@ class Writer:
         """
         try:
             existing = await self._existing(model, batch)
-        except TransientError as error:
+        except ServiceError as error:
             outcomes.update((entry.position, Outcome(error=error)) for entry in batch)
             return []
         rest: list[_Entry] = []
@@ -235,10 +235,6 @@ class Writer:
         statement = queries.among_ids_statement(key, list(ids), "c.id, c._etag")
         rows = await self._reader.in_partition(model, key, statement)
         return {row["id"]: row["_etag"] for row in rows}
-
-
-def _if_match(etag: str | None) -> dict[str, str]:
-    return {} if etag is None else {"if_match_etag": etag}
 
 
 def _readable(row: Any) -> Stored:

@@ -110,7 +110,7 @@ class Caller:
     async def call(self, send: Callable[[], Awaitable[T]]) -> Answer[T]:
         """What `send` gives, sent again after faults and as told when throttled.
 
-        Raises UnsupportedError, ThrottledError, UnavailableError, DeadlineError and ConfigurationError.
+        Raises ServiceError, UnsupportedError and NoIndexError among them, and ConfigurationError.
         """
 
         async def in_turn() -> T:

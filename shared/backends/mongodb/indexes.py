@@ -10,7 +10,7 @@ and the log says so.
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from pymongo import IndexModel
 from pymongo.asynchronous.collection import AsyncCollection
@@ -63,9 +63,10 @@ class Indexes:
         seconds = self._expiry_seconds()
         changed, expiry = [], []
         if found.get(EXPIRY, {}).get("expireAfterSeconds") != seconds:
-            if EXPIRY in found and await self._change_expiry(seconds):
+            became = await self._change_expiry(seconds) if EXPIRY in found else "gone"
+            if became == "changed":
                 changed = [EXPIRY]
-            elif seconds is not None:
+            elif became == "gone" and seconds is not None:
                 expiry = [IndexModel(OCCURRED_AT, name=EXPIRY, expireAfterSeconds=seconds)]
         if not missing and not expiry:
             return changed
@@ -89,8 +90,8 @@ class Indexes:
             return None
         return self.days * _DAY_SECONDS
 
-    async def _change_expiry(self, seconds: int | None) -> bool:
-        """Give the TTL index that there is other days, without a build; False where there is none any more.
+    async def _change_expiry(self, seconds: int | None) -> Literal["changed", "gone", "kept"]:
+        """Give the TTL index that there is other days, without a build. What became of it.
 
         One whose days can't be changed (`collMod` needs more than the role readWrite) is dropped: it would take away what is
         to be kept.
@@ -98,11 +99,12 @@ class Indexes:
         change = {"name": EXPIRY, "expireAfterSeconds": seconds}
         database, name = self.collection.database, self.collection.name
         if seconds is not None and await self._refusal(lambda: database.command("collMod", name, index=change)) is None:
-            return True
+            return "changed"
         refused = await self._refusal(lambda: self.collection.drop_index(EXPIRY))
-        if refused is not None and _code(refused) != _NO_SUCH_INDEX:
-            self._warn("the TTL index can neither be changed nor dropped; it removes by the days that it had", refused)
-        return False
+        if refused is None or _code(refused) == _NO_SUCH_INDEX:
+            return "gone"
+        self._warn("the TTL index can neither be changed nor dropped; it removes by the days that it had", refused)
+        return "kept"
 
     async def _create(self, indexes: list[IndexModel], without: str) -> list[str]:
         """Build indexes in one pass; the names of those that there are now.

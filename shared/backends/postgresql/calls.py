@@ -19,12 +19,13 @@ from shared.errors import (
     ServiceError,
     ThrottledError,
     TooLargeError,
+    TransientError,
     UnavailableError,
 )
 
 logger = logging.getLogger(__name__)
 
-_PATIENCE = Patience(faults=4)
+_PATIENCE = Patience(faults=4, first_pause=0.05)
 _BUSY_RETRY_AFTER = 2.0
 _AWAY = "The database can't be reached."
 
@@ -86,8 +87,8 @@ class Caller:
         """What to answer when it stays so. Raises what doing it again can't help, at once."""
         if isinstance(error, _OUT_OF_TIME):
             raise DeadlineError("The database did not answer in time.") from error
-        if isinstance(error, _TOO_BUSY) or _TOO_MANY.search(str(error)):
-            return ThrottledError("The database takes no more connections.", retry_after=_BUSY_RETRY_AFTER)
+        if isinstance(error, _TOO_BUSY):
+            return _too_busy()
         if isinstance(error, _ROLLED_BACK):
             return UnavailableError("The database was busy with the same records.")
         sqlstate = getattr(error, "sqlstate", None) or ""
@@ -99,8 +100,10 @@ class Caller:
             return self._refused_connection(error)
         raise self._misunderstood(error) from error
 
-    def _refused_connection(self, error: OperationalError) -> UnavailableError:
+    def _refused_connection(self, error: OperationalError) -> TransientError:
         """A connection that was not made has no SQLSTATE, only a text."""
+        if _TOO_MANY.search(str(error)):
+            return _too_busy()
         for pattern, meaning in _REFUSED_CONNECTIONS:
             if re.search(pattern, str(error)):
                 raise ConfigurationError(f"{self._setting} names a server that {meaning}") from error
@@ -122,6 +125,10 @@ class Caller:
             return _unfit()
         logger.error("the database refused a call", extra={"sqlstate": getattr(error, "sqlstate", None)})
         return ServiceError("The database did not understand the request.")
+
+
+def _too_busy() -> ThrottledError:
+    return ThrottledError("The database takes no more connections.", retry_after=_BUSY_RETRY_AFTER)
 
 
 def _unfit() -> InvalidError:

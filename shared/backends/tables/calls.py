@@ -54,7 +54,7 @@ class Caller:
     async def call(self, send: Callable[[], Awaitable[T]]) -> T:
         """What `send` gives, sent again after faults and as told when throttled.
 
-        Raises RefusalError, ThrottledError, UnavailableError, DeadlineError and ConfigurationError.
+        Raises RefusalError, ServiceError and ConfigurationError.
         """
         return (await persist(send, (AzureError,), self._trouble, _PATIENCE)).value
 
@@ -83,6 +83,7 @@ class Caller:
             raise ConfigurationError(f"{self._setting} names an endpoint that is no account's tables (404)") from error
         if status in (404, 409, 412):
             raise RefusalError(status, code) from error
+        logger.error("the database refused a call", extra={"status": status, "code": code})
         raise ServiceError("The database did not understand the request.") from error
 
 
