@@ -31,10 +31,10 @@ def database(server: PostgresServer) -> Iterator[str]:
 
 REFUSING = """
 CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql
-    AS 'BEGIN RAISE EXCEPTION $x$refused$x$ USING ERRCODE = $x${code}$x$; END';
+    AS 'BEGIN RAISE EXCEPTION $x$refused, and not for too many connections$x$ USING ERRCODE = $x${code}$x$; END';
 CREATE TRIGGER refusing BEFORE INSERT ON logogen.events FOR EACH ROW WHEN (NEW.id = 'refused') EXECUTE FUNCTION refuse();
 """
-"""The server fails an insert of this id in the way that the code says."""
+"""The server fails an insert of this id in the way that the code says; the text, which clients may have written, misleads."""
 
 
 def backend_of(conninfo: str) -> PostgresBackend:
