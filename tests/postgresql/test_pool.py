@@ -1,7 +1,6 @@
 """The process's connections: shared, bounded, let go of when idle, and lost by none whose work ends early."""
 
 import asyncio
-import sys
 import time
 from collections.abc import Awaitable, Callable
 
@@ -33,11 +32,8 @@ CUT_SHORT: dict[str, Callable[[PostgresBackend, list[str]], Awaitable[object]]] 
 }
 
 
-needs_312 = pytest.mark.skipif(sys.version_info < (3, 12), reason="known: on Python 3.11 a second cancel may hang the work")
-
-
 @pytest.mark.parametrize("call", CUT_SHORT)
-@pytest.mark.parametrize("times", [1, pytest.param(2, marks=needs_312)])
+@pytest.mark.parametrize("times", [1, 2])
 async def test_work_that_is_cut_short(server: PostgresServer, database: str, call: str, times: int) -> None:
     """Cancelled at any moment, and again while that is under way, it leaves every connection to the others."""
     backend = PostgresBackend(Access(server.conninfo(database), "TEST", database), size=2)

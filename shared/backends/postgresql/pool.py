@@ -2,8 +2,9 @@
 
 import asyncio
 import select
-from collections.abc import Callable, Iterable
-from typing import Any, Self
+import sys
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, Self, TypeVar
 
 from psycopg import AsyncConnection, AsyncRawCursor, Error
 from psycopg.rows import TupleRow
@@ -23,6 +24,8 @@ _SESSION = (
     "SELECT set_config('statement_timeout', $1, false), set_config('synchronous_commit', "
     "CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, false)"
 )
+
+T = TypeVar("T")
 
 silence("psycopg")
 
@@ -65,6 +68,7 @@ class Pool:
         self._statement_ms = round(statement_seconds * 1_000)
         self._waiting: set[asyncio.Future[Exception]] = set()
         self._in_use = 0
+        self._unfinished: set[asyncio.Task[Any]] = set()
         self._pool = AsyncConnectionPool(
             conninfo,
             connection_class=Connection,
@@ -83,6 +87,8 @@ class Pool:
 
     async def close(self) -> None:
         await self._pool.close(timeout=_CLOSE_SECONDS)
+        if self._unfinished:
+            await asyncio.wait(self._unfinished, timeout=_CLOSE_SECONDS)
 
     async def take(self) -> Connection:
         """A connection that works as far as can be told without asking the server. Raises the driver's errors."""
@@ -96,7 +102,11 @@ class Pool:
 
     async def give_back(self, connection: Connection) -> None:
         self._in_use -= 1
-        await self._pool.putconn(connection)
+        putting = self._start(self._pool.putconn(connection))
+        if putting.done():
+            putting.result()
+        else:
+            await asyncio.shield(putting)
 
     def figures(self) -> dict[str, int]:
         """What the pool has: connections in all, idle ones, requests that wait, and the most it opens."""
@@ -109,24 +119,40 @@ class Pool:
         }
 
     async def _next(self) -> Connection:
-        if self._pool.get_stats()["pool_available"]:
-            return await self._pool.getconn(_TAKE_SECONDS)
+        getting = self._start(self._pool.getconn(_TAKE_SECONDS))
+        if getting.done():
+            return getting.result()
         failing: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
-        getting = asyncio.ensure_future(self._pool.getconn(_TAKE_SECONDS))
         self._waiting.add(failing)
         try:
             await asyncio.wait((getting, failing), return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
-            if getting.done() and getting.exception() is None:
-                await self._pool.putconn(getting.result())
+            self._start(self._give_up(getting))
             raise
         finally:
             self._waiting.discard(failing)
-            if not getting.done():
-                getting.cancel()
         if getting.done():
             return getting.result()
+        self._start(self._give_up(getting))
         raise failing.result()
+
+    async def _give_up(self, getting: asyncio.Task[Connection]) -> None:
+        """A cancel may come too late, or get lost on Python 3.11: what is got all the same goes to the others."""
+        getting.cancel()
+        await asyncio.wait((getting,))
+        if not getting.cancelled() and getting.exception() is None:
+            await self._pool.putconn(getting.result())
+
+    def _start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """A task that outlives the cancelling of whoever waits for it. Done at once, mostly, from Python 3.12 on."""
+        if sys.version_info >= (3, 12):
+            task = asyncio.Task(work, loop=asyncio.get_running_loop(), eager_start=True)
+        else:
+            task = asyncio.create_task(work)
+        if not task.done():
+            self._unfinished.add(task)
+            task.add_done_callback(self._unfinished.discard)
+        return task
 
     def _report(self, error: Exception) -> None:
         waiting = tuple(self._waiting)
