@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import cast
 
 import dns.asyncresolver
 import dns.message
@@ -21,8 +22,7 @@ class NameServer(asyncio.DatagramProtocol):
     transport: asyncio.DatagramTransport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.DatagramTransport)
-        self.transport = transport
+        self.transport = cast(asyncio.DatagramTransport, transport)  # its class does not say so on Python 3.11
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         if self.rcode is not None:
