@@ -64,7 +64,7 @@ async def raced(plans: list[Plan]) -> list[Report]:
     for racer in racers:
         assert racer.stdout is not None
         assert await racer.stdout.readline() == b"ready\n"
-    answers_ = await asyncio.gather(*(racer.communicate() for racer in racers))
+    answers_ = await asyncio.gather(*(racer.communicate(b"") for racer in racers))
     assert [racer.returncode for racer in racers] == [0] * len(racers)
     return [pickle.loads(output) for output, _ in answers_]
 
