@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from shared.cli import cosmos, mongodb, postgresql, serve
 from shared.cli.errors import CommandError
-from shared.errors import ConfigurationError
+from shared.errors import ConfigurationError, TransientError
 
 COMMANDS = (serve, cosmos, postgresql, mongodb)
 INTERRUPTED = 130
@@ -21,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         code: int = options.run(options)
-    except (CommandError, ConfigurationError) as error:
+    except (CommandError, ConfigurationError, TransientError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

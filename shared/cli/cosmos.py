@@ -2,13 +2,10 @@
 
 import argparse
 import asyncio
-import importlib.util
-import os
 from typing import TYPE_CHECKING
 
-from shared.cli.errors import CommandError
-from shared.config import Settings
-from shared.errors import TransientError
+from shared.cli.database import settings_for
+from shared.cli.libraries import require
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - argparse names it nowhere else
@@ -22,24 +19,11 @@ def add_parser(commands: "Subparsers") -> argparse.ArgumentParser:
 
 
 def run(_: argparse.Namespace) -> int:
-    settings = Settings.from_env(os.environ)
-    if settings.database_type != "cosmosdb":
-        raise CommandError(f"DATABASE_TYPE is {settings.database_type!r}; must be 'cosmosdb' for this command")
-    if not _installed():
-        raise CommandError("azure.cosmos is not installed; run: pip install -r requirements.txt")
+    settings = settings_for("cosmosdb")
+    require("azure.cosmos", "requirements.txt")
     from shared.backends.cosmosdb.check import check  # noqa: PLC0415 - other commands don't need the driver
 
-    try:
-        report = asyncio.run(check(settings))
-    except TransientError as error:
-        raise CommandError(f"the account does not answer: {error.message}") from error
+    report = asyncio.run(check(settings))
     for line in report.lines:
         print(line)
     return 1 if report.differs else 0
-
-
-def _installed() -> bool:
-    try:
-        return importlib.util.find_spec("azure.cosmos") is not None
-    except ModuleNotFoundError:
-        return False

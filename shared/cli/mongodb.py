@@ -2,15 +2,13 @@
 
 import argparse
 import asyncio
-import importlib.util
 import logging
-import os
 from typing import TYPE_CHECKING
 
-from shared.cli.errors import CommandError
+from shared.cli.database import settings_for
+from shared.cli.libraries import require
 from shared.cli.logs import configure_logging
 from shared.config import Settings
-from shared.errors import TransientError
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - argparse names it nowhere else
@@ -24,16 +22,10 @@ def add_parser(commands: "Subparsers") -> argparse.ArgumentParser:
 
 
 def run(_: argparse.Namespace) -> int:
-    settings = Settings.from_env(os.environ)
-    if settings.database_type != "mongodb":
-        raise CommandError(f"DATABASE_TYPE is {settings.database_type!r}; must be 'mongodb' for this command")
-    if importlib.util.find_spec("pymongo") is None:
-        raise CommandError("pymongo is not installed; run: pip install -r requirements-mongodb.txt")
+    settings = settings_for("mongodb")
+    require("pymongo", "requirements-mongodb.txt")
     configure_logging(logging.WARNING)
-    try:
-        asyncio.run(_build(settings))
-    except TransientError as error:
-        raise CommandError(f"the server does not answer: {error.message}") from error
+    asyncio.run(_build(settings))
     return 0
 
 

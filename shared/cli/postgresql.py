@@ -1,11 +1,11 @@
 """`postgresql schema`: print the script that makes the schema, for a role that may create what the service's own may not."""
 
 import argparse
-import importlib.util
 import sys
 from typing import TYPE_CHECKING
 
 from shared.cli.errors import CommandError
+from shared.cli.libraries import require
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - argparse names it nowhere else
@@ -20,8 +20,7 @@ def add_parser(commands: "Subparsers") -> argparse.ArgumentParser:
 
 
 def run(options: argparse.Namespace) -> int:
-    if importlib.util.find_spec("psycopg") is None:
-        raise CommandError("psycopg is not installed; run: pip install -r requirements-postgresql.txt")
+    require("psycopg", "requirements-postgresql.txt")
     from shared.backends.postgresql import schema  # noqa: PLC0415 - other commands don't need the driver
 
     if not 0 <= options.found < schema.VERSION:

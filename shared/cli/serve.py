@@ -1,11 +1,10 @@
 """`serve`: a local Functions host for where Azure Functions Core Tools are not installed."""
 
 import argparse
-import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from shared.cli.errors import CommandError
+from shared.cli.libraries import require
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - argparse names it nowhere else
@@ -34,8 +33,7 @@ def add_parser(commands: "Subparsers") -> argparse.ArgumentParser:
 
 def run(options: argparse.Namespace) -> int:
     for library, requirements in _LIBRARIES.items():
-        if not _installed(library):
-            raise CommandError(f"{library} is not installed; run: pip install -r {requirements}")
+        require(library, requirements)
     from shared.cli.host.run import Options, serve  # noqa: PLC0415 - other commands don't need aiohttp
 
     return serve(
@@ -48,13 +46,6 @@ def run(options: argparse.Namespace) -> int:
             verbose=options.verbose,
         )
     )
-
-
-def _installed(library: str) -> bool:
-    try:
-        return importlib.util.find_spec(library) is not None
-    except ModuleNotFoundError:
-        return False
 
 
 def _port(text: str) -> int:

@@ -151,7 +151,7 @@ async def test_options_that_do_not_go_together() -> None:
     """What only the client finds out names the setting too, and shows no password."""
     access = read_access(settings(f"mongodb://logo:{PASSWORD}@localhost/?authMechanism=MONGODB-X509"))
     with pytest.raises(ConfigurationError, match="DATABASE_CONNECTION_STRING has options") as caught:
-        Connection(access, "logogen", {}).open()
+        await Connection(access, "logogen", {}).open()
     assert caught.value.__suppress_context__
     assert "MONGODB-X509" not in "".join(traceback.format_exception(caught.value))
 

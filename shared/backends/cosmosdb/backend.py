@@ -56,22 +56,13 @@ class CosmosBackend(Backend):
         self._connection = Connection(access, database, buckets, credential=credential, read_timeout=read_timeout)
         self._reader = Reader(self._connection)
         self._writer = Writer(self._connection, self._reader, self._items, clock)
-        self._connecting = asyncio.Lock()
         self._in_hand = InHand()
 
     async def connect(self) -> None:
-        async with self._connecting:
-            if not self._in_hand.is_open:
-                await self._connection.open()
-                self._in_hand.open()
+        await self._in_hand.open(self._connection.open)
 
     async def disconnect(self) -> None:
-        async with self._connecting:
-            if self._in_hand.is_open:
-                try:
-                    await self._in_hand.close()
-                finally:
-                    await self._connection.close()
+        await self._in_hand.close(self._connection.close)
 
     async def create_many(self, model: type[Record], records: Sequence[Stored]) -> list[Outcome]:
         with self._in_hand:

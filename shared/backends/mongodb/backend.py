@@ -1,6 +1,5 @@
 """The port on MongoDB: a collection a model. Documents, queries, writes and calls live in the other modules."""
 
-import asyncio
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -44,22 +43,13 @@ class MongoBackend(Backend):
         self._connection = Connection(access, database, retention_days or {})
         self._writer = Writer(self._connection)
         self._aggregator = Aggregator(self._connection)
-        self._connecting = asyncio.Lock()
         self._in_hand = InHand()
 
     async def connect(self) -> None:
-        async with self._connecting:
-            if not self._in_hand.is_open:
-                self._connection.open()
-                self._in_hand.open()
+        await self._in_hand.open(self._connection.open)
 
     async def disconnect(self) -> None:
-        async with self._connecting:
-            if self._in_hand.is_open:
-                try:
-                    await self._in_hand.close()
-                finally:
-                    await self._connection.close()
+        await self._in_hand.close(self._connection.close)
 
     async def create_many(self, model: type[Record], records: Sequence[Stored]) -> list[Outcome]:
         with self._in_hand:

@@ -20,7 +20,7 @@ async def build(settings: Settings) -> AsyncIterator[str]:
     access = read_access(settings)
     access = replace(access, options={**access.options, "socketTimeoutMS": 0})
     connection = Connection(access, settings.database_name, settings.retention_days)
-    connection.open()
+    await connection.open()
     try:
         for model in ALL_MODELS:
             made = await connection.make_indexes(model, math.inf)

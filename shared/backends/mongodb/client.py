@@ -34,7 +34,7 @@ class Connection:
         self._collections: dict[type[Record], AsyncCollection[Document]] = {}
         self._making: dict[type[Record], asyncio.Task[AsyncCollection[Document]]] = {}
 
-    def open(self) -> None:
+    async def open(self) -> None:
         """Make the client; the network is not touched. Raises ConfigurationError."""
         try:
             self._client = AsyncMongoClient(self._access.address, **self._access.options)

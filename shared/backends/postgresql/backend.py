@@ -1,6 +1,5 @@
 """The port on PostgreSQL: a table a model. Access, pool, calls, schema, queries and writes live in the other modules."""
 
-import asyncio
 from collections.abc import Iterator, Sequence
 
 from shared.backends.base import Backend, BackendStats, Deleted, ModelStats, Outcome
@@ -40,36 +39,34 @@ class PostgresBackend(Backend):
         self._access = access
         self._size = size
         self._statement_seconds = statement_seconds
-        self._connecting = asyncio.Lock()
         self._pool: Pool | None = None
         self._in_hand = InHand()
 
     async def connect(self) -> None:
-        async with self._connecting:
-            if self._pool is None:
-                pool = Pool(self._access.conninfo, self._size, self._statement_seconds)
-                await pool.open()
-                self._caller = Caller(pool, self._access.setting)
-                self._writer = Writer(self._caller)
-                try:
-                    await self._caller.call(self._prepare)
-                except BaseException:
-                    await pool.close()
-                    raise
-                self._pool = pool
-                self._in_hand.open()
+        await self._in_hand.open(self._open)
+
+    async def _open(self) -> None:
+        pool = Pool(self._access.conninfo, self._size, self._statement_seconds)
+        await pool.open()
+        self._caller = Caller(pool, self._access.setting)
+        self._writer = Writer(self._caller)
+        try:
+            await self._caller.call(self._prepare)
+        except BaseException:
+            await pool.close()
+            raise
+        self._pool = pool
 
     async def _prepare(self, connection: Connection) -> None:
         await schema.prepare(connection, self._access)
 
     async def disconnect(self) -> None:
-        async with self._connecting:
-            pool, self._pool = self._pool, None
-            if pool is not None:
-                try:
-                    await self._in_hand.close()
-                finally:
-                    await pool.close()
+        await self._in_hand.close(self._close)
+
+    async def _close(self) -> None:
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            await pool.close()
 
     async def create(self, model: type[Record], stored: Stored) -> Outcome:
         with self._in_hand:

@@ -1,6 +1,5 @@
 """The port on Azure Tables: a table a model. Keys, reads, claims and deletes live in the other modules."""
 
-import asyncio
 from collections.abc import Sequence
 
 from shared.backends.base import Backend, BackendStats, Deleted, Outcome
@@ -53,22 +52,13 @@ class TablesBackend(Backend):
         leftovers = Leftovers(self._connection, self._reader, settled_seconds)
         self._writer = Writer(self._connection, self._reader, leftovers)
         self._remover = Remover(self._connection, self._reader, leftovers)
-        self._connecting = asyncio.Lock()
         self._in_hand = InHand()
 
     async def connect(self) -> None:
-        async with self._connecting:
-            if not self._in_hand.is_open:
-                self._connection.open()
-                self._in_hand.open()
+        await self._in_hand.open(self._connection.open)
 
     async def disconnect(self) -> None:
-        async with self._connecting:
-            if self._in_hand.is_open:
-                try:
-                    await self._in_hand.close()
-                finally:
-                    await self._connection.close()
+        await self._in_hand.close(self._connection.close)
 
     async def create_many(self, model: type[Record], records: Sequence[Stored]) -> list[Outcome]:
         with self._in_hand:

@@ -65,7 +65,7 @@ class Connection:
         self._tables: dict[type[Record], TableClient] = {}
         self._making = asyncio.Lock()
 
-    def open(self) -> None:
+    async def open(self) -> None:
         """Make the client; nothing is sent yet."""
         self._client = self._make_client()
         self._tables = {model: self._client.get_table_client(name) for model, name in self._names.items()}
