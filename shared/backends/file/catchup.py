@@ -345,10 +345,13 @@ def _count_lines(connection: sqlite3.Connection, model: type[Record]) -> None:
         f"""SELECT segment, COUNT(*), SUM(length), MIN(timestamp), MAX(timestamp), MAX(updated) FROM "{model.__name__}"
         WHERE timestamp IS NOT NULL GROUP BY segment"""
     )
-    counted = {number: figures for number, *figures in rows}
+    names = ("live", "length", "least", "greatest", "updated")
+    counted = {number: dict(zip(names, figures, strict=True)) for number, *figures in rows}
+    nothing = dict(zip(names, (0, 0, None, None, None), strict=True))
     numbers = connection.execute("SELECT number FROM segments WHERE model = ?", (model.__name__,)).fetchall()
     connection.executemany(
-        """UPDATE segments SET live = ?1, dead_bytes = size - ?2, least = ?3, greatest = ?4, updated = ?5 WHERE number = ?6
-        AND (live, dead_bytes, least, greatest, updated) IS NOT (?1, size - ?2, ?3, ?4, ?5)""",
-        [(*counted.get(number, (0, 0, None, None, None)), number) for (number,) in numbers],
+        """UPDATE segments SET live = :live, dead_bytes = size - :length, least = :least, greatest = :greatest,
+        updated = :updated WHERE number = :number AND (live, dead_bytes, least, greatest, updated)
+        IS NOT (:live, size - :length, :least, :greatest, :updated)""",
+        [{**counted.get(number, nothing), "number": number} for (number,) in numbers],
     )
