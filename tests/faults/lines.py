@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,9 +12,8 @@ from shared.config import Settings
 from shared.models import SystemEventLog
 from shared.query import Query
 from shared.timing import set_deadline
-from tests.contract.steps import ids, walk
+from tests.faults.line import Line
 from tests.faults.tcp import TcpProxy, Whole
-from tests.servers import ferretdb, postgresql
 from tests.servers.ferretdb import FerretDB
 from tests.servers.postgresql import PostgresServer
 
@@ -69,17 +68,10 @@ MONGODB = Protocol(
 
 
 @dataclass
-class Line:
-    """A backend, the proxy in front of its server, and a backend that goes past the proxy."""
+class LosingLine(Line[Backend, TcpProxy]):
+    """A line whose proxy loses the answers to requests that it knows."""
 
-    backend: Backend
-    direct: Backend
-    proxy: TcpProxy
     protocol: Protocol
-
-    async def stored(self) -> list[str]:
-        """The ids that the server has."""
-        return ids(await walk(self.direct, Query(SystemEventLog, descending=False, limit=500)))
 
     def lose_answer(self, method: str) -> None:
         """Lose the answer to what a method of the backend sends last."""
@@ -87,7 +79,7 @@ class Line:
 
 
 @asynccontextmanager
-async def postgresql_line(server: PostgresServer) -> AsyncIterator[Line]:
+async def postgresql_line(server: PostgresServer) -> AsyncIterator[LosingLine]:
     """A line to a database of its own; the schema is there."""
     with server.emptied() as database:
         async with TcpProxy("127.0.0.1", server.port) as proxy:
@@ -97,12 +89,12 @@ async def postgresql_line(server: PostgresServer) -> AsyncIterator[Line]:
                 for text in (through, server.conninfo(database))
             ]
             backend, direct = map(create_backend, settings)
-            async with _connected(Line(backend, direct, proxy, POSTGRESQL)) as line:
+            async with _connected(LosingLine(backend, direct, proxy, POSTGRESQL)) as line:
                 yield line
 
 
 @asynccontextmanager
-async def mongodb_line(server: FerretDB) -> AsyncIterator[Line]:
+async def mongodb_line(server: FerretDB) -> AsyncIterator[LosingLine]:
     """A line to a database of its own; the collection is there."""
     database = f"faults-{uuid.uuid4().hex[:12]}"
     async with TcpProxy("127.0.0.1", server.port) as proxy:
@@ -115,13 +107,13 @@ async def mongodb_line(server: FerretDB) -> AsyncIterator[Line]:
             for port in (proxy.port, server.port)
         ]
         backend, direct = map(create_backend, settings)
-        async with _connected(Line(backend, direct, proxy, MONGODB)) as line:
+        async with _connected(LosingLine(backend, direct, proxy, MONGODB)) as line:
             await backend.count(Query(SystemEventLog))
             yield line
 
 
 @asynccontextmanager
-async def _connected(line: Line) -> AsyncIterator[Line]:
+async def _connected(line: LosingLine) -> AsyncIterator[LosingLine]:
     await line.direct.connect()
     await line.backend.connect()
     yield line
@@ -130,15 +122,8 @@ async def _connected(line: Line) -> AsyncIterator[Line]:
     await line.direct.disconnect()
 
 
-LINES: Mapping[
-    str,
-    tuple[
-        Callable[[], object],
-        Callable[[], AbstractContextManager[Any]],
-        Callable[[Any], AbstractAsyncContextManager[Line]],
-    ],
-] = {
-    "postgresql": (postgresql.programs, postgresql.running, postgresql_line),
-    "mongodb": (ferretdb.binary, ferretdb.running, mongodb_line),
+LINES: Mapping[str, Callable[[Any], AbstractAsyncContextManager[LosingLine]]] = {
+    "postgresql": postgresql_line,
+    "ferretdb": mongodb_line,
 }
-"""Of each: what fetches the server, what runs it, what opens a line to it."""
+"""By the name of a server's fixture: what opens a line to it."""

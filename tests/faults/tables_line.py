@@ -3,8 +3,7 @@
 import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from aiohttp import web
 
@@ -12,9 +11,11 @@ from shared.backends.tables.access import Access
 from shared.backends.tables.backend import TablesBackend
 from shared.models import SystemEventLog
 from shared.query import Query
-from tests.contract.steps import ids, walk
+from tests.faults.line import Line
 from tests.faults.proxy import Answer, Fault, Proxy, calm
 from tests.servers.azurite import ACCOUNT, KEY, Azurite
+
+TablesLine: TypeAlias = Line[TablesBackend, Proxy]
 
 
 def is_call(request: web.Request) -> bool:
@@ -30,23 +31,10 @@ def is_insert(request: web.Request) -> bool:
     return is_write(request) and not request.path.endswith("/Tables")
 
 
-@dataclass
-class Line:
-    """A backend, the proxy in front of its server, and a backend that goes past the proxy."""
-
-    backend: TablesBackend
-    direct: TablesBackend
-    proxy: Proxy
-
-    async def stored(self) -> list[str]:
-        """The ids that the server has, each as often as it has it."""
-        return ids(await walk(self.direct, Query(SystemEventLog, descending=False, limit=500)))
-
-
 @asynccontextmanager
 async def opened(
     server: Azurite, read_timeout: float, answers: Mapping[Fault, Answer] | None = None, **options: Any
-) -> AsyncIterator[Line]:
+) -> AsyncIterator[TablesLine]:
     """A line without faults yet; its table is there."""
     proxy = Proxy(f"http://127.0.0.1:{server.port}", slow_seconds=read_timeout * 1.5, answers=answers)
     async with proxy.serve():
@@ -58,7 +46,7 @@ async def opened(
         await direct.connect()
         await direct.count(Query(SystemEventLog))
         try:
-            yield Line(backend, direct, proxy)
+            yield TablesLine(backend, direct, proxy)
         finally:
             proxy.plan = calm
             await backend.disconnect()

@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 
 import pytest
 
@@ -14,6 +13,7 @@ from shared.models import SystemEventLog
 from shared.query import Query, Stored
 from shared.timing import set_deadline
 from tests.contract.steps import add, add_all, fetch, ids, kept, walk
+from tests.faults.line import Line
 from tests.faults.proxy import FAULTS, WRITES_ELSEWHERE, Proxy, always, at_random, calm, is_on_items, is_write, once
 from tests.servers.cosmos.running import KEY, new_account
 from tests.servers.cosmos.server import CosmosDouble
@@ -24,17 +24,8 @@ rates = pytest.mark.parametrize("rate", [0.05, 0.3])
 each_fault = pytest.mark.parametrize("fault", FAULTS)
 
 
-@dataclass
-class Line:
-    """A backend, the proxy in front of its server, and a backend that goes past the proxy."""
-
-    backend: CosmosBackend
-    direct: CosmosBackend
-    proxy: Proxy
-
-    async def stored(self) -> list[str]:
-        """The ids that the server has, each as often as it has it."""
-        return ids(await walk(self.direct, Query(SystemEventLog, descending=False, limit=500)))
+class CosmosLine(Line[CosmosBackend, Proxy]):
+    """A line to a Cosmos DB account."""
 
     def check_sends(self) -> None:
         """Every write reached the proxy as often as our own code sent it: the driver gives each send an id of its own."""
@@ -42,7 +33,7 @@ class Line:
 
 
 @pytest.fixture
-async def line() -> AsyncIterator[Line]:
+async def line() -> AsyncIterator[CosmosLine]:
     """A line without faults yet; its containers are there."""
     async with (
         CosmosDouble(new_account(physical=2)).serve() as double,
@@ -54,7 +45,7 @@ async def line() -> AsyncIterator[Line]:
         await direct.connect()
         await through.count(Query(SystemEventLog))
         try:
-            yield Line(through, direct, proxy)
+            yield CosmosLine(through, direct, proxy)
         finally:
             proxy.plan = calm
             await through.disconnect()
@@ -62,7 +53,7 @@ async def line() -> AsyncIterator[Line]:
 
 
 @rates
-async def test_creates_one_by_one(line: Line, rate: float) -> None:
+async def test_creates_one_by_one(line: CosmosLine, rate: float) -> None:
     """Every acknowledged create is stored once, and is told to be new."""
     given = make.many(SystemEventLog, 100)
     line.proxy.plan = at_random(rate, seed=1)
@@ -77,7 +68,7 @@ async def test_creates_one_by_one(line: Line, rate: float) -> None:
 
 
 @rates
-async def test_creates_in_batches(line: Line, rate: float) -> None:
+async def test_creates_in_batches(line: CosmosLine, rate: float) -> None:
     """What a batch acknowledged is stored once, and sending the rest again completes it."""
     given = make.many(SystemEventLog, 1_000)
     line.proxy.plan = at_random(rate, seed=2)
@@ -92,7 +83,7 @@ async def test_creates_in_batches(line: Line, rate: float) -> None:
 
 
 @rates
-async def test_conflicts_in_batches(line: Line, rate: float) -> None:
+async def test_conflicts_in_batches(line: CosmosLine, rate: float) -> None:
     """Records that were there are told from new ones, whatever answers are lost."""
     there = await add_all(line.backend, SystemEventLog, make.many(SystemEventLog, 50))
     new = make.many(SystemEventLog, 50)
@@ -106,7 +97,7 @@ async def test_conflicts_in_batches(line: Line, rate: float) -> None:
 
 
 @rates
-async def test_increments(line: Line, rate: float) -> None:
+async def test_increments(line: CosmosLine, rate: float) -> None:
     """Each acknowledged update counts once, and one without acknowledgement at most once."""
     await add(line.backend, SystemEventLog, make(SystemEventLog, id="counter", metadata={"n": 0}))
     line.proxy.plan = at_random(rate, seed=4)
@@ -125,7 +116,7 @@ async def test_increments(line: Line, rate: float) -> None:
 
 
 @rates
-async def test_deletes(line: Line, rate: float) -> None:
+async def test_deletes(line: CosmosLine, rate: float) -> None:
     """Every acknowledged delete is done, and its record was there."""
     given = await add_all(line.backend, SystemEventLog, make.many(SystemEventLog, 60))
     line.proxy.plan = at_random(rate, seed=5)
@@ -142,7 +133,7 @@ async def test_deletes(line: Line, rate: float) -> None:
     line.check_sends()
 
 
-async def test_bounded_removal(line: Line) -> None:
+async def test_bounded_removal(line: CosmosLine) -> None:
     """A removal that lost answers counts each record once."""
     given = await add_all(line.backend, SystemEventLog, make.many(SystemEventLog, 300))
     line.proxy.plan = at_random(0.2, seed=6)
@@ -152,7 +143,7 @@ async def test_bounded_removal(line: Line) -> None:
 
 
 @rates
-async def test_walks(line: Line, rate: float) -> None:
+async def test_walks(line: CosmosLine, rate: float) -> None:
     """A walk through a list gives every record once, in order."""
     given = await add_all(line.backend, SystemEventLog, make.many(SystemEventLog, 300))
     line.proxy.plan = at_random(rate, seed=7)
@@ -161,7 +152,7 @@ async def test_walks(line: Line, rate: float) -> None:
 
 
 @each_fault
-async def test_one_fault_at_a_create(line: Line, fault: str) -> None:
+async def test_one_fault_at_a_create(line: CosmosLine, fault: str) -> None:
     """A create is new and stored once, whatever happens to its first answer."""
     given = make(SystemEventLog)
     line.proxy.plan = once(fault, is_write)
@@ -171,7 +162,7 @@ async def test_one_fault_at_a_create(line: Line, fault: str) -> None:
 
 
 @each_fault
-async def test_one_fault_at_a_batch(line: Line, fault: str) -> None:
+async def test_one_fault_at_a_batch(line: CosmosLine, fault: str) -> None:
     """Every record of a batch is new and stored once."""
     given = make.many(SystemEventLog, 20, sessionId="s-1")
     line.proxy.plan = once(fault, is_write)
@@ -181,7 +172,7 @@ async def test_one_fault_at_a_batch(line: Line, fault: str) -> None:
 
 
 @each_fault
-async def test_one_fault_at_an_update(line: Line, fault: str) -> None:
+async def test_one_fault_at_an_update(line: CosmosLine, fault: str) -> None:
     """An update is done once and acknowledged with the etag that the record then has."""
     stored = await add(line.backend, SystemEventLog, make(SystemEventLog))
     line.proxy.plan = once(fault, is_write)
@@ -191,7 +182,7 @@ async def test_one_fault_at_an_update(line: Line, fault: str) -> None:
 
 
 @each_fault
-async def test_one_fault_at_a_delete(line: Line, fault: str) -> None:
+async def test_one_fault_at_a_delete(line: CosmosLine, fault: str) -> None:
     """A delete that was done is acknowledged."""
     stored = await add(line.backend, SystemEventLog, make(SystemEventLog))
     line.proxy.plan = once(fault, is_write)
@@ -201,14 +192,14 @@ async def test_one_fault_at_a_delete(line: Line, fault: str) -> None:
 
 
 @each_fault
-async def test_one_fault_at_a_list(line: Line, fault: str) -> None:
+async def test_one_fault_at_a_list(line: CosmosLine, fault: str) -> None:
     """A list is whole whatever happens to one of its calls."""
     given = await add_all(line.backend, SystemEventLog, make.many(SystemEventLog, 30))
     line.proxy.plan = once(fault, is_on_items)
     assert await walk(line.backend, Query(SystemEventLog, limit=50)) == given[::-1]
 
 
-async def test_another_writer_after_a_lost_answer(line: Line) -> None:
+async def test_another_writer_after_a_lost_answer(line: CosmosLine) -> None:
     """An update that was refused before its answer was lost is not taken for one that was made."""
     stored = await add(line.backend, SystemEventLog, make(SystemEventLog))
     await line.direct.update(SystemEventLog, make.changed(stored, message="theirs"), stored.etag)
@@ -217,7 +208,7 @@ async def test_another_writer_after_a_lost_answer(line: Line) -> None:
         await line.backend.update(SystemEventLog, make.changed(stored, message="ours"), stored.etag)
 
 
-async def test_throttled_for_longer_than_the_deadline(line: Line) -> None:
+async def test_throttled_for_longer_than_the_deadline(line: CosmosLine) -> None:
     """What can't be stored in time is answered as retryable with the time to wait, before the deadline."""
     line.proxy.plan = always("429", is_write)
     set_deadline(0.5)
@@ -229,7 +220,7 @@ async def test_throttled_for_longer_than_the_deadline(line: Line) -> None:
     assert all(isinstance(error, TransientError) and error.retry_after > 0 for error in errors)
 
 
-async def test_a_slow_answer_is_not_waited_for(line: Line) -> None:
+async def test_a_slow_answer_is_not_waited_for(line: CosmosLine) -> None:
     """What is silent for longer than the read timeout is asked again, for the driver's transport has that timeout."""
     before = line.proxy.calls
     line.proxy.plan = once("slow", is_write)
@@ -238,7 +229,7 @@ async def test_a_slow_answer_is_not_waited_for(line: Line) -> None:
     assert line.proxy.faults["slow"] == 1
 
 
-async def test_writes_that_move_to_another_region(line: Line) -> None:
+async def test_writes_that_move_to_another_region(line: CosmosLine) -> None:
     """A create is sent again while the account's writes move from one region to another."""
     given = make(SystemEventLog)
     line.proxy.plan = once(WRITES_ELSEWHERE, is_write)
@@ -248,7 +239,7 @@ async def test_writes_that_move_to_another_region(line: Line) -> None:
 
 
 @pytest.mark.parametrize("fault", ["449", "503", "dropped-before", WRITES_ELSEWHERE])
-async def test_a_fault_that_stays(line: Line, fault: str) -> None:
+async def test_a_fault_that_stays(line: CosmosLine, fault: str) -> None:
     """A fault that does not pass is an answer that can be sent again, and leaves nothing behind."""
     line.proxy.plan = always(fault, is_on_items)
     set_deadline(0.5)

@@ -2,9 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AbstractAsyncContextManager
-from functools import partial
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
@@ -12,32 +10,20 @@ from shared.errors import NotFoundError, PreconditionFailedError, TransientError
 from shared.models import SystemEventLog
 from shared.query import Query, Stored
 from tests.contract.steps import add, add_all, fetch, ids, kept, walk
-from tests.faults.lines import LINES, Line
-from tests.servers.tools import require
+from tests.faults.lines import LINES, LosingLine
 from tests.support.records import make
 
 CUTS = 4
 
-Open = Callable[[], AbstractAsyncContextManager[Line]]
 
-
-@pytest.fixture(scope="module", params=LINES)
-def opened(request: pytest.FixtureRequest) -> Iterator[Open]:
-    """How to open a line to a running server."""
-    fetch_server, running, open_line = LINES[request.param]
-    require(request.param, fetch_server)
-    with running() as server:
-        yield partial(open_line, server)
-
-
-@pytest.fixture
-async def line(opened: Open) -> AsyncIterator[Line]:
+@pytest.fixture(params=LINES)
+async def line(request: pytest.FixtureRequest) -> AsyncIterator[LosingLine]:
     """A line without faults yet."""
-    async with opened() as found:
+    async with LINES[request.param](request.getfixturevalue(request.param)) as found:
         yield found
 
 
-async def test_a_create(line: Line) -> None:
+async def test_a_create(line: LosingLine) -> None:
     """It is stored once and told to be new, with the etag that it has."""
     given = make(SystemEventLog)
     line.lose_answer("create")
@@ -46,7 +32,7 @@ async def test_a_create(line: Line) -> None:
     assert await fetch(line.direct, SystemEventLog, given.id) == stored
 
 
-async def test_a_duplicate(line: Line) -> None:
+async def test_a_duplicate(line: LosingLine) -> None:
     """A record that was there before is told from one that was just stored, even when both are equal."""
     given = make(SystemEventLog)
     there = await add(line.direct, SystemEventLog, given)
@@ -55,7 +41,7 @@ async def test_a_duplicate(line: Line) -> None:
     assert (line.proxy.lost, outcome.existed, kept(outcome)) == (1, True, there)
 
 
-async def test_a_batch(line: Line) -> None:
+async def test_a_batch(line: LosingLine) -> None:
     """Every record of it is new and stored once, and those that were there are told from them."""
     there = await add_all(line.direct, SystemEventLog, make.many(SystemEventLog, 3))
     given = make.many(SystemEventLog, 300)
@@ -66,7 +52,7 @@ async def test_a_batch(line: Line) -> None:
     assert await walk(line.direct, Query(SystemEventLog, descending=False, limit=500)) == [kept(one) for one in outcomes]
 
 
-async def test_an_update(line: Line) -> None:
+async def test_an_update(line: LosingLine) -> None:
     """It is done once and acknowledged with the etag that the record then has."""
     stored = await add(line.direct, SystemEventLog, make(SystemEventLog))
     line.lose_answer("update")
@@ -75,7 +61,7 @@ async def test_an_update(line: Line) -> None:
     assert await fetch(line.direct, SystemEventLog, stored.id) == updated
 
 
-async def test_another_writer(line: Line) -> None:
+async def test_another_writer(line: LosingLine) -> None:
     """An update that was refused before its answer was lost is not taken for one that was made."""
     stored = await add(line.direct, SystemEventLog, make(SystemEventLog))
     await line.direct.update(SystemEventLog, make.changed(stored, message="theirs"), stored.etag)
@@ -85,7 +71,7 @@ async def test_another_writer(line: Line) -> None:
     assert line.proxy.lost == 1
 
 
-async def test_a_delete(line: Line) -> None:
+async def test_a_delete(line: LosingLine) -> None:
     """A delete that was done is acknowledged; one of a record that is not there is still refused."""
     stored = await add(line.direct, SystemEventLog, make(SystemEventLog))
     line.lose_answer("delete")
@@ -95,7 +81,7 @@ async def test_a_delete(line: Line) -> None:
         await line.backend.delete(SystemEventLog, stored.id)
 
 
-async def test_a_bounded_removal(line: Line) -> None:
+async def test_a_bounded_removal(line: LosingLine) -> None:
     """It counts each record once and takes no more than its bound."""
     given = await add_all(line.direct, SystemEventLog, make.many(SystemEventLog, 30))
     line.lose_answer("delete_where")
@@ -104,7 +90,7 @@ async def test_a_bounded_removal(line: Line) -> None:
     assert await line.stored() == ids(given[20:])
 
 
-async def test_a_purge(line: Line) -> None:
+async def test_a_purge(line: LosingLine) -> None:
     """It counts the records that there were."""
     given = await add_all(line.direct, SystemEventLog, make.many(SystemEventLog, 5))
     line.lose_answer("purge")
@@ -112,7 +98,7 @@ async def test_a_purge(line: Line) -> None:
     assert (line.proxy.lost, await line.stored()) == (1, ids(given[3:]))
 
 
-async def test_a_read(line: Line) -> None:
+async def test_a_read(line: LosingLine) -> None:
     """A list is whole."""
     given = await add_all(line.direct, SystemEventLog, make.many(SystemEventLog, 30))
     line.lose_answer("find")
@@ -120,7 +106,7 @@ async def test_a_read(line: Line) -> None:
     assert line.proxy.lost == 1
 
 
-async def test_idle_connections_that_were_cut(line: Line) -> None:
+async def test_idle_connections_that_were_cut(line: LosingLine) -> None:
     """Whoever takes one next notices nothing."""
     given = make.many(SystemEventLog, 10)
     await asyncio.gather(*(line.backend.create(SystemEventLog, record) for record in given))
@@ -130,7 +116,7 @@ async def test_idle_connections_that_were_cut(line: Line) -> None:
     assert [item.id for item in found if item is not None] == ids(given)
 
 
-async def test_connections_that_are_cut_under_load(line: Line) -> None:
+async def test_connections_that_are_cut_under_load(line: LosingLine) -> None:
     """Whatever was acknowledged is stored once, and was told to be new."""
     is_over = asyncio.Event()
 
@@ -162,7 +148,7 @@ async def test_connections_that_are_cut_under_load(line: Line) -> None:
     assert acknowledged
 
 
-async def test_a_server_that_is_away(line: Line) -> None:
+async def test_a_server_that_is_away(line: LosingLine) -> None:
     """Every call is unavailable soon and can be sent again; when the server is back, the same backend goes on."""
     stored = await add(line.backend, SystemEventLog, make(SystemEventLog))
     await line.proxy.refuse()
@@ -180,7 +166,7 @@ async def test_a_server_that_is_away(line: Line) -> None:
     assert await line.stored() == [stored.id]
 
 
-def _calls(line: Line, stored: Stored) -> list[Callable[[], Awaitable[object]]]:
+def _calls(line: LosingLine, stored: Stored) -> list[Callable[[], Awaitable[object]]]:
     return [
         lambda: line.backend.create(SystemEventLog, make(SystemEventLog)),
         lambda: line.backend.find_by_id(SystemEventLog, stored.id),

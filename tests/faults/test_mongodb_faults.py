@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -23,11 +23,9 @@ from shared.models import SystemEventLog
 from shared.query import Query
 from shared.timing import set_deadline
 from tests.contract.steps import add, add_all
-from tests.faults.lines import Line, mongodb_line
+from tests.faults.lines import LosingLine, mongodb_line
 from tests.faults.tcp import TcpProxy
-from tests.servers import ferretdb
-from tests.servers.ferretdb import FerretDB
-from tests.servers.tools import require
+from tests.servers.ferretdb import FerretDB, running
 from tests.support.clients import Client, HttpClient
 from tests.support.environment import REPOSITORY
 from tests.support.records import make
@@ -36,12 +34,9 @@ from tests.support.serve import Serve
 USER, PASSWORD = "logo", "p4ssw0rd-of-tests"
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[FerretDB]:
-    """A server that the tests here may stop, if they start it again."""
-    require("FerretDB", ferretdb.binary)
-    with ferretdb.running() as running:
-        yield running
+@pytest.fixture(scope="session")
+def server(ferretdb: FerretDB) -> FerretDB:
+    return ferretdb
 
 
 def make_backend(port: int, database: str, options: str = "maxPoolSize=1") -> MongoBackend:
@@ -50,7 +45,7 @@ def make_backend(port: int, database: str, options: str = "maxPoolSize=1") -> Mo
 
 
 @pytest.fixture
-async def line(server: FerretDB) -> AsyncIterator[Line]:
+async def line(server: FerretDB) -> AsyncIterator[LosingLine]:
     """A line without faults yet."""
     async with mongodb_line(server) as found:
         yield found
@@ -104,7 +99,7 @@ async def test_one_deadline_is_not_another_s(server: FerretDB) -> None:
         await backend.disconnect()
 
 
-async def test_a_server_that_hangs(line: Line) -> None:
+async def test_a_server_that_hangs(line: LosingLine) -> None:
     """The request ends in time; once answers come again, so do ours."""
     line.proxy.pause()
     set_deadline(0.2)
@@ -172,8 +167,7 @@ async def test_what_the_driver_says_of_cosmos_db(root: Log, recwarn: pytest.Warn
 
 async def test_a_password_that_is_wrong(tmp_path: Path) -> None:
     """The log names the setting, the client is told 503, and neither sees the password."""
-    require("FerretDB", ferretdb.binary)
-    with ferretdb.running(USER, PASSWORD) as locked:
+    with running(USER, PASSWORD) as locked:
         wrong = f"mongodb://{USER}:{PASSWORD}x@{locked.address}/?maxPoolSize=1"
         async with _serving(wrong, tmp_path) as client:
             alone = await client.post("/api/events", json=_event("one"))
@@ -192,8 +186,7 @@ async def test_a_password_that_is_wrong(tmp_path: Path) -> None:
 
 async def test_a_user_with_a_password(tmp_path: Path) -> None:
     """Host, port, user and password from the settings let the service in, and none let nobody in."""
-    require("FerretDB", ferretdb.binary)
-    with ferretdb.running(USER, PASSWORD) as locked:
+    with running(USER, PASSWORD) as locked:
         named = Settings(database_type="mongodb", database_host="127.0.0.1", database_port=locked.port, database_pool_size=1)
         stranger = MongoBackend(read_access(named), "faults")
         await stranger.connect()

@@ -1,7 +1,7 @@
 """The PostgreSQL backend when its server goes away and when answers are lost: nothing missing, nothing doubled."""
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TypeVar
 
 import psycopg
@@ -21,33 +21,23 @@ from shared.models import SystemEventLog
 from shared.query import Query, Stored
 from shared.timing import set_deadline
 from tests.contract.steps import add_all, fetch, ids
-from tests.faults.lines import Line, postgresql_line
+from tests.faults.lines import LosingLine, postgresql_line
 from tests.faults.tcp import TcpProxy
-from tests.servers import postgresql as postgresql_server
 from tests.servers.postgresql import PostgresServer
-from tests.servers.tools import require
 from tests.support.records import make
 
 T = TypeVar("T")
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[PostgresServer]:
-    """A server that the tests here may stop, if they start it again."""
-    require("PostgreSQL", postgresql_server.programs)
-    with postgresql_server.running() as running:
-        yield running
-
-
 @pytest.fixture
-async def line(server: PostgresServer) -> AsyncIterator[Line]:
+async def line(postgresql: PostgresServer) -> AsyncIterator[LosingLine]:
     """A line without faults yet."""
-    async with postgresql_line(server) as found:
+    async with postgresql_line(postgresql) as found:
         yield found
 
 
 @pytest.mark.parametrize("statement", [b"DELETE", b"COMMIT"])
-async def test_a_bounded_removal_whose_answer_is_lost(line: Line, statement: bytes) -> None:
+async def test_a_bounded_removal_whose_answer_is_lost(line: LosingLine, statement: bytes) -> None:
     """It counts each record once, whether it was committed or not, and takes no more than its bound."""
     given = await add_all(line.direct, SystemEventLog, make.many(SystemEventLog, 30))
     line.proxy.lose_answers(statement)
@@ -59,7 +49,7 @@ async def test_a_bounded_removal_whose_answer_is_lost(line: Line, statement: byt
 class Interrupted(Caller):
     """Does work twice: the first time the server undoes it, and a record changes before the second."""
 
-    def __init__(self, line: Line, changed: Stored) -> None:
+    def __init__(self, line: LosingLine, changed: Stored) -> None:
         assert isinstance(line.backend, PostgresBackend)
         self._line, self._changed, self._caller = line, changed, line.backend._caller
 
@@ -73,7 +63,7 @@ class Interrupted(Caller):
         return Answer((await self._caller.call(work)).value, lost=True)
 
 
-async def test_a_record_that_changes_between_two_attempts(line: Line) -> None:
+async def test_a_record_that_changes_between_two_attempts(line: LosingLine) -> None:
     """A bounded removal leaves it and says that there is more; a purge removes it, whatever its version."""
     given = await add_all(line.direct, SystemEventLog, make.many(SystemEventLog, 3))
     table = TABLES[SystemEventLog]
@@ -85,10 +75,10 @@ async def test_a_record_that_changes_between_two_attempts(line: Line) -> None:
     assert (purged.count, await line.stored()) == (1, [])
 
 
-async def test_starting_while_the_server_is_away(server: PostgresServer) -> None:
+async def test_starting_while_the_server_is_away(postgresql: PostgresServer) -> None:
     """Connecting is unavailable, and works on the same backend once the server is there."""
-    with server.emptied() as database:
-        async with TcpProxy("127.0.0.1", server.port) as proxy:
+    with postgresql.emptied() as database:
+        async with TcpProxy("127.0.0.1", postgresql.port) as proxy:
             conninfo = f"host=127.0.0.1 port={proxy.port} dbname={database} user=postgres sslmode=disable"
             backend = PostgresBackend(Access(conninfo, "TEST", database))
             await proxy.refuse()
@@ -100,9 +90,9 @@ async def test_starting_while_the_server_is_away(server: PostgresServer) -> None
             await backend.disconnect()
 
 
-async def test_a_statement_that_waits_past_the_deadline(server: PostgresServer, line: Line) -> None:
+async def test_a_statement_that_waits_past_the_deadline(postgresql: PostgresServer, line: LosingLine) -> None:
     """The request ends in time, the server stops working on it, and nothing of it is stored."""
-    with server.emptied() as database, psycopg.connect(server.conninfo(database)) as other:
+    with postgresql.emptied() as database, psycopg.connect(postgresql.conninfo(database)) as other:
         other.execute("LOCK TABLE logogen.events IN SHARE MODE")
         set_deadline(0.3)
         started = time.monotonic()
@@ -130,7 +120,7 @@ HANGING: dict[str, Callable[[Backend], Awaitable[object]]] = {
 
 
 @pytest.mark.parametrize("call", HANGING)
-async def test_a_server_that_hangs(line: Line, call: str) -> None:
+async def test_a_server_that_hangs(line: LosingLine, call: str) -> None:
     """The request ends in time. Once answers come again, so do ours; the connection that hung is not used again."""
     line.proxy.pause()
     set_deadline(0.2)

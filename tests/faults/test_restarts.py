@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from tests.servers import azurite, ferretdb, postgresql
-from tests.servers.tools import require
 from tests.support.clients import Client, HttpClient
 from tests.support.environment import REPOSITORY
 from tests.support.serve import Serve
@@ -27,21 +26,18 @@ class Server:
 
 @contextmanager
 def _tables(folder: Path) -> Iterator[Server]:
-    require("Azurite", azurite.script)
     with azurite.running(folder) as server:
         yield Server(server.connection_string, server.port, server.stop, server.start)
 
 
 @contextmanager
 def _postgresql(_: Path) -> Iterator[Server]:
-    require("PostgreSQL", postgresql.programs)
     with postgresql.running() as server:
         yield Server(server.conninfo(), server.port, lambda: server.stop(crash=True), server.start)
 
 
 @contextmanager
 def _mongodb(_: Path) -> Iterator[Server]:
-    require("FerretDB", ferretdb.binary)
     with ferretdb.running() as server:
         yield Server(server.connection_string, server.port, server.stop, server.start)
 

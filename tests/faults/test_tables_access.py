@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,20 +22,16 @@ from shared.query import Query
 from tests.contract.steps import add, fetch, ids
 from tests.faults.tables_line import opened
 from tests.faults.tls import certificates
-from tests.servers import azurite as azurite_server
 from tests.servers.azurite import ACCOUNT, KEY, Azurite
-from tests.servers.tools import require
 from tests.support.clients import HttpClient
 from tests.support.environment import REPOSITORY
 from tests.support.records import make
 from tests.support.serve import Serve
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Azurite]:
-    require("Azurite", azurite_server.script)
-    with azurite_server.running() as running:
-        yield running
+@pytest.fixture(scope="session")
+def server(azurite: Azurite) -> Azurite:
+    return azurite
 
 
 def signature(*, permission: AccountSasPermissions) -> str:

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 from aiohttp import web
@@ -21,10 +21,8 @@ from shared.query import Query, Stored
 from shared.timing import set_deadline
 from tests.contract.steps import add, add_all, fetch, ids, kept, walk
 from tests.faults.proxy import NO_FAULT, Fault, Plan, always, calm, once
-from tests.faults.tables_line import Line, is_call, is_insert, is_write, opened
-from tests.servers import azurite as azurite_server
+from tests.faults.tables_line import TablesLine, is_call, is_insert, is_write, opened
 from tests.servers.azurite import ACCOUNT, KEY, Azurite
-from tests.servers.tools import require
 from tests.support.records import make
 
 FAULTS = ("429", "408", "503", "408-after", "503-after", "dropped-before", "dropped-after", "truncated", "slow")
@@ -39,22 +37,20 @@ def at_random(rate: float, seed: int) -> Plan:
     return lambda _: dice.choice(FAULTS[:-1]) if dice.random() < rate else NO_FAULT
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Azurite]:
-    require("Azurite", azurite_server.script)
-    with azurite_server.running() as running:
-        yield running
+@pytest.fixture(scope="session")
+def server(azurite: Azurite) -> Azurite:
+    return azurite
 
 
 @pytest.fixture
-async def line(server: Azurite) -> AsyncIterator[Line]:
+async def line(server: Azurite) -> AsyncIterator[TablesLine]:
     async with opened(server, READ_TIMEOUT) as line:
         yield line
 
 
 @each_id
 @each_fault
-async def test_one_fault_at_a_create(line: Line, fault: str, record_id: str | None) -> None:
+async def test_one_fault_at_a_create(line: TablesLine, fault: str, record_id: str | None) -> None:
     """A create is new and stored once, whatever happens to its first answer."""
     given = make(SystemEventLog, **({} if record_id is None else {"id": record_id}))
     line.proxy.plan = once(fault, is_insert)
@@ -65,7 +61,7 @@ async def test_one_fault_at_a_create(line: Line, fault: str, record_id: str | No
 
 
 @each_fault
-async def test_one_fault_at_a_batch(line: Line, fault: str) -> None:
+async def test_one_fault_at_a_batch(line: TablesLine, fault: str) -> None:
     """Every record of a batch is new and stored once."""
     given = [make(SystemEventLog, sessionId="s-1") if n % 2 else make(SystemEventLog, id=f"mine-{n}") for n in range(20)]
     line.proxy.plan = once(fault, is_insert)
@@ -75,7 +71,7 @@ async def test_one_fault_at_a_batch(line: Line, fault: str) -> None:
 
 
 @each_fault
-async def test_one_fault_at_an_update(line: Line, fault: str) -> None:
+async def test_one_fault_at_an_update(line: TablesLine, fault: str) -> None:
     """An update is done once and acknowledged with the etag that the record then has."""
     stored = await add(line.backend, SystemEventLog, make(SystemEventLog))
     line.proxy.plan = once(fault, is_write)
@@ -86,7 +82,7 @@ async def test_one_fault_at_an_update(line: Line, fault: str) -> None:
 
 @each_id
 @each_fault
-async def test_one_fault_at_a_delete(line: Line, fault: str, record_id: str | None) -> None:
+async def test_one_fault_at_a_delete(line: TablesLine, fault: str, record_id: str | None) -> None:
     """A delete that was done is acknowledged."""
     stored = await add(line.backend, SystemEventLog, make(SystemEventLog, **({} if record_id is None else {"id": record_id})))
     line.proxy.plan = once(fault, is_write)
@@ -96,7 +92,7 @@ async def test_one_fault_at_a_delete(line: Line, fault: str, record_id: str | No
 
 
 @each_fault
-async def test_one_fault_at_a_delete_that_leaves_a_claim(line: Line, fault: str) -> None:
+async def test_one_fault_at_a_delete_that_leaves_a_claim(line: TablesLine, fault: str) -> None:
     """A record that took its id over is deleted once too, and its id is claimed by what it leaves."""
     given = make(SystemEventLog)
     taken = write_claim(claim_place(given.id), Claim("2023-11-01T00:00:00.000Z"), "theirs")
@@ -110,7 +106,7 @@ async def test_one_fault_at_a_delete_that_leaves_a_claim(line: Line, fault: str)
 
 
 @each_fault
-async def test_one_fault_at_a_list(line: Line, fault: str) -> None:
+async def test_one_fault_at_a_list(line: TablesLine, fault: str) -> None:
     """A list is whole whatever happens to one of its calls."""
     given = await add_all(line.backend, SystemEventLog, make.many(SystemEventLog, 30))
     line.proxy.plan = once(fault, is_call)
@@ -118,7 +114,7 @@ async def test_one_fault_at_a_list(line: Line, fault: str) -> None:
     assert line.proxy.faults[fault] == 1
 
 
-async def test_a_slow_answer_is_not_waited_for(line: Line) -> None:
+async def test_a_slow_answer_is_not_waited_for(line: TablesLine) -> None:
     """What is silent for longer than the read timeout is asked again, for the driver's transport has that timeout."""
     before = line.proxy.calls
     line.proxy.plan = once("slow", is_insert)
@@ -155,7 +151,7 @@ async def test_timeouts_of_the_transport() -> None:
     await transport.close()
 
 
-async def test_another_create_after_a_delete_s_lost_answer(line: Line) -> None:
+async def test_another_create_after_a_delete_s_lost_answer(line: TablesLine) -> None:
     """A delete whose answer was lost does not delete the record that was created anew meanwhile."""
     stored = await add(line.backend, SystemEventLog, make(SystemEventLog))
     again: list[asyncio.Task[Outcome]] = []
@@ -174,7 +170,7 @@ async def test_another_create_after_a_delete_s_lost_answer(line: Line) -> None:
     assert await fetch(line.direct, SystemEventLog, stored.id) == kept(await again[0])
 
 
-async def test_another_create_after_a_purge_s_lost_answer(line: Line) -> None:
+async def test_another_create_after_a_purge_s_lost_answer(line: TablesLine) -> None:
     """A purge whose last answer was lost leaves the id to the create that waited for it, with its claim."""
     stored = await add(line.backend, SystemEventLog, make(SystemEventLog, id="mine"))
     later = make(SystemEventLog, id="mine", timestamp="2024-02-01T00:00:00.000Z")
@@ -201,7 +197,7 @@ async def _create_when_gone(backend: TablesBackend, stored: Stored) -> Outcome:
     return outcome
 
 
-async def test_creates_one_by_one(line: Line) -> None:
+async def test_creates_one_by_one(line: TablesLine) -> None:
     """Of creates on a line that keeps failing, every acknowledged one is stored once, and told to be new."""
     given = [make(SystemEventLog) if n % 2 else make(SystemEventLog, id=f"mine-{n}") for n in range(40)]
     line.proxy.plan = at_random(0.2, seed=1)
@@ -215,7 +211,7 @@ async def test_creates_one_by_one(line: Line) -> None:
     assert len(done) > 30
 
 
-async def test_a_batch_on_a_line_that_keeps_failing(line: Line) -> None:
+async def test_a_batch_on_a_line_that_keeps_failing(line: TablesLine) -> None:
     """What a batch acknowledged is stored once, and sending the rest again completes it."""
     given = make.many(SystemEventLog, 400)
     line.proxy.plan = at_random(0.3, seed=2)
@@ -228,7 +224,7 @@ async def test_a_batch_on_a_line_that_keeps_failing(line: Line) -> None:
     assert await line.stored() == ids(given)
 
 
-async def test_bounded_removal(line: Line) -> None:
+async def test_bounded_removal(line: TablesLine) -> None:
     """A removal that lost answers counts each record once."""
     given = await add_all(line.backend, SystemEventLog, make.many(SystemEventLog, 120))
     line.proxy.plan = at_random(0.2, seed=6)
@@ -238,7 +234,7 @@ async def test_bounded_removal(line: Line) -> None:
     assert await line.stored() == ids(given[80:])
 
 
-async def test_another_writer_after_a_lost_answer(line: Line) -> None:
+async def test_another_writer_after_a_lost_answer(line: TablesLine) -> None:
     """An update that was refused before its answer was lost is not taken for one that was made."""
     stored = await add(line.backend, SystemEventLog, make(SystemEventLog))
     await line.direct.update(SystemEventLog, make.changed(stored, message="theirs"), stored.etag)
@@ -247,7 +243,7 @@ async def test_another_writer_after_a_lost_answer(line: Line) -> None:
         await line.backend.update(SystemEventLog, make.changed(stored, message="ours"), stored.etag)
 
 
-async def test_throttled_for_longer_than_the_deadline(line: Line) -> None:
+async def test_throttled_for_longer_than_the_deadline(line: TablesLine) -> None:
     """What can't be stored in time is answered as retryable with the time to wait, before the deadline."""
     line.proxy.plan = always("429", is_write)
     set_deadline(0.5)
@@ -260,7 +256,7 @@ async def test_throttled_for_longer_than_the_deadline(line: Line) -> None:
 
 
 @pytest.mark.parametrize("fault", ["503", "dropped-before"])
-async def test_a_fault_that_stays(line: Line, fault: str) -> None:
+async def test_a_fault_that_stays(line: TablesLine, fault: str) -> None:
     """A fault that does not pass is an answer that can be sent again, and leaves nothing behind."""
     line.proxy.plan = always(fault, is_call)
     given: Stored = make(SystemEventLog)

@@ -1,7 +1,7 @@
 """What the Tables backend makes of the service's own answers that Azurite never gives."""
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 from aiohttp import web
@@ -13,10 +13,8 @@ from shared.query import Query
 from shared.timing import set_deadline
 from tests.contract.steps import add, add_all, ids, kept
 from tests.faults.proxy import NO_FAULT, Answer, Fault, Plan, always, calm, once
-from tests.faults.tables_line import Line, is_call, is_insert, opened
-from tests.servers import azurite as azurite_server
+from tests.faults.tables_line import TablesLine, is_call, is_insert, opened
 from tests.servers.azurite import Azurite
-from tests.servers.tools import require
 from tests.support.records import make
 
 REFUSALS = {
@@ -79,21 +77,19 @@ def where(fault: Fault, text: str) -> Plan:
     return plan
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Azurite]:
-    require("Azurite", azurite_server.script)
-    with azurite_server.running() as running:
-        yield running
+@pytest.fixture(scope="session")
+def server(azurite: Azurite) -> Azurite:
+    return azurite
 
 
 @pytest.fixture
-async def line(server: Azurite) -> AsyncIterator[Line]:
+async def line(server: Azurite) -> AsyncIterator[TablesLine]:
     async with opened(server, 35.0, ANSWERS) as line:
         yield line
 
 
 @each_passing
-async def test_one_answer_that_passes(line: Line, fault: str, error: type[ServiceError]) -> None:
+async def test_one_answer_that_passes(line: TablesLine, fault: str, error: type[ServiceError]) -> None:
     """A create and a batch that the service was too busy for are sent again."""
     line.proxy.plan = once(fault, is_insert)
     await add(line.backend, SystemEventLog, make(SystemEventLog))
@@ -103,7 +99,7 @@ async def test_one_answer_that_passes(line: Line, fault: str, error: type[Servic
 
 
 @each_passing
-async def test_an_answer_that_does_not_pass(line: Line, fault: str, error: type[ServiceError]) -> None:
+async def test_an_answer_that_does_not_pass(line: TablesLine, fault: str, error: type[ServiceError]) -> None:
     """Busy is throttled, timed out is unavailable, for one record as for each of a batch, and for a read."""
     set_deadline(0.5)
     line.proxy.plan = lambda request: f"{fault}-in-batch" if is_batch(request) else fault
@@ -117,7 +113,7 @@ async def test_an_answer_that_does_not_pass(line: Line, fault: str, error: type[
 
 
 @each_lasting
-async def test_one_record_that_is_refused(line: Line, fault: str, error: type[ServiceError]) -> None:
+async def test_one_record_that_is_refused(line: TablesLine, fault: str, error: type[ServiceError]) -> None:
     """Its outcome holds the error; all others of the call are stored."""
     given = [make(SystemEventLog, timestamp=f"2024-01-{1 + n % 9:02d}T00:00:00.000Z", sessionId="s-1") for n in range(60)]
     given[7] = make.changed(given[7], message="REFUSED")
@@ -131,7 +127,7 @@ async def test_one_record_that_is_refused(line: Line, fault: str, error: type[Se
 
 
 @each_lasting
-async def test_a_record_with_a_claim_that_is_refused(line: Line, fault: str, error: type[ServiceError]) -> None:
+async def test_a_record_with_a_claim_that_is_refused(line: TablesLine, fault: str, error: type[ServiceError]) -> None:
     """It is refused as any other, by itself, and can be stored once it is smaller."""
     given = [make(SystemEventLog, id=f"mine-{n}", message="REFUSED" if n == 1 else "fine") for n in range(3)]
     line.proxy.plan = where(fault, "REFUSED")
@@ -159,7 +155,7 @@ each_call = pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 
 
 @each_call
-async def test_an_endpoint_that_knows_no_tables(line: Line, call: Asked) -> None:
+async def test_an_endpoint_that_knows_no_tables(line: TablesLine, call: Asked) -> None:
     """It is a matter of configuration, not a database without records."""
     line.proxy.plan = always("elsewhere", is_call)
     with pytest.raises(ConfigurationError, match="TEST"):
@@ -167,7 +163,7 @@ async def test_an_endpoint_that_knows_no_tables(line: Line, call: Asked) -> None
 
 
 @each_call
-async def test_a_table_that_does_not_stay(line: Line, call: Asked) -> None:
+async def test_a_table_that_does_not_stay(line: TablesLine, call: Asked) -> None:
     """A table that is missing after it was made is a database that is away."""
     line.proxy.plan = always("no-table", is_call)
     with pytest.raises(UnavailableError):

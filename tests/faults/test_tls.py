@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from tests.faults.tls import Certificates, TlsProxy, certificates
-from tests.servers.tools import require
 from tests.support.clients import HttpClient
 from tests.support.environment import REPOSITORY
 from tests.support.serve import Serve
@@ -31,7 +30,6 @@ class Server:
 @contextmanager
 def _tables() -> Iterator[Server]:
     module = import_module("tests.servers.azurite")
-    require("Azurite", module.script)
     with module.running() as server:
         yield Server(
             server.port,
@@ -44,7 +42,6 @@ def _tables() -> Iterator[Server]:
 @contextmanager
 def _postgresql() -> Iterator[Server]:
     module = import_module("tests.servers.postgresql")
-    require("PostgreSQL", module.programs)
     with module.running() as server:
         server.execute(f"CREATE ROLE {module.WITH_PASSWORD} SUPERUSER LOGIN PASSWORD '{PASSWORD}'")
         named = {"DATABASE_NAME": "postgres", "DATABASE_USERNAME": module.WITH_PASSWORD}
@@ -54,7 +51,6 @@ def _postgresql() -> Iterator[Server]:
 @contextmanager
 def _mongodb() -> Iterator[Server]:
     module = import_module("tests.servers.ferretdb")
-    require("FerretDB", module.binary)
     with module.running("anna", PASSWORD) as server:
         named = {"DATABASE_USERNAME": "anna", "DATABASE_POOL_SIZE": "1"}
         yield Server(server.port, lambda port: _by_host(port) | named)

@@ -4,16 +4,15 @@ Each host runs once, on its own files, for all tests; so tests look at records t
 """
 
 import sys
+import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from importlib import import_module
 from itertools import count
 from pathlib import Path
 
 import pytest
 
-from tests.servers.tools import require
 from tests.support.clients import Client, HttpClient, WorkerClient
 from tests.support.core_tools import FuncStart, core_tools
 from tests.support.environment import REPOSITORY
@@ -53,63 +52,50 @@ def environment(folder: Path) -> dict[str, str]:
 )
 def host(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
     """A running service."""
-    folder = tmp_path_factory.mktemp(request.param)
-    yield from {
-        "http": over_http,
-        "cosmosdb": over_cosmosdb,
-        "tables": over_tables,
-        "postgresql": over_postgresql,
-        "mongodb": over_mongodb,
-        "worker": over_worker,
-        "func": over_func,
-    }[request.param](folder)
+    yield from HOSTS[request.param](request, tmp_path_factory.mktemp(request.param))
 
 
-def over_http(folder: Path, settings: Mapping[str, str] | None = None) -> Iterator[Host]:
+def over_http(_: pytest.FixtureRequest, folder: Path) -> Iterator[Host]:
+    yield from served(folder, {})
+
+
+def over_cosmosdb(request: pytest.FixtureRequest, folder: Path) -> Iterator[Host]:
+    """The same host on Cosmos DB: the real driver, over HTTP, to the strict double."""
+    account = request.getfixturevalue("cosmos_account")
+    with account.database() as name:
+        yield from on_database("cosmosdb", account.connection_string, name, folder)
+
+
+def over_tables(request: pytest.FixtureRequest, folder: Path) -> Iterator[Host]:
+    yield from on_database("tables", request.getfixturevalue("azurite").connection_string, new_name(), folder)
+
+
+def over_postgresql(request: pytest.FixtureRequest, folder: Path) -> Iterator[Host]:
+    server = request.getfixturevalue("postgresql")
+    with server.database() as name:
+        yield from on_database("postgresql", server.conninfo(name), name, folder)
+
+
+def over_mongodb(request: pytest.FixtureRequest, folder: Path) -> Iterator[Host]:
+    yield from on_database("mongodb", request.getfixturevalue("ferretdb").connection_string, new_name(), folder)
+
+
+def on_database(database_type: str, connection_string: str, name: str, folder: Path) -> Iterator[Host]:
+    settings = {"DATABASE_TYPE": database_type, "DATABASE_CONNECTION_STRING": connection_string, "DATABASE_NAME": name}
+    yield from served(folder, settings)
+
+
+def served(folder: Path, settings: Mapping[str, str]) -> Iterator[Host]:
     log = folder / "serve.log"
-    variables = {**environment(folder), **(settings or {})}
-    with Serve(REPOSITORY, state=folder / "state", log=log, environment=variables) as serve:
+    with Serve(REPOSITORY, state=folder / "state", log=log, environment={**environment(folder), **settings}) as serve:
         yield Host(lambda: HttpClient(serve.url), log)
 
 
-def over_cosmosdb(folder: Path) -> Iterator[Host]:
-    """The same host on Cosmos DB: the real driver, over HTTP, to the strict double."""
-    pytest.importorskip("azure.cosmos")
-    double = import_module("tests.servers.cosmos.running")
-    with double.running(double.new_account(physical=2)) as account:
-        settings = {"DATABASE_TYPE": "cosmosdb", "DATABASE_CONNECTION_STRING": account.connection_string}
-        yield from over_http(folder, settings)
+def new_name() -> str:
+    return f"http-{uuid.uuid4().hex[:12]}"
 
 
-def over_tables(folder: Path) -> Iterator[Host]:
-    """The same host on a storage emulator of its own."""
-    pytest.importorskip("azure.data.tables")
-    server = import_module("tests.servers.azurite")
-    require("Azurite", server.script)
-    with server.running() as running:
-        settings = {"DATABASE_TYPE": "tables", "DATABASE_CONNECTION_STRING": running.connection_string}
-        yield from over_http(folder, settings)
-
-
-def over_postgresql(folder: Path) -> Iterator[Host]:
-    """The same host on a PostgreSQL server of its own."""
-    pytest.importorskip("psycopg")
-    module = import_module("tests.servers.postgresql")
-    require("PostgreSQL", module.programs)
-    with module.running() as server:
-        yield from over_http(folder, {"DATABASE_TYPE": "postgresql", "DATABASE_CONNECTION_STRING": server.conninfo()})
-
-
-def over_mongodb(folder: Path) -> Iterator[Host]:
-    """The same host on a server of MongoDB's protocol of its own."""
-    pytest.importorskip("pymongo")
-    module = import_module("tests.servers.ferretdb")
-    require("FerretDB", module.binary)
-    with module.running() as server:
-        yield from over_http(folder, {"DATABASE_TYPE": "mongodb", "DATABASE_CONNECTION_STRING": server.connection_string})
-
-
-def over_worker(folder: Path) -> Iterator[Host]:
+def over_worker(_: pytest.FixtureRequest, folder: Path) -> Iterator[Host]:
     log = folder / "worker.log"
     process = WorkerProcess(REPOSITORY, environment=environment(folder), log=log).start()
 
@@ -122,10 +108,22 @@ def over_worker(folder: Path) -> Iterator[Host]:
     process.stop()
 
 
-def over_func(folder: Path) -> Iterator[Host]:
+def over_func(_: pytest.FixtureRequest, folder: Path) -> Iterator[Host]:
     log = folder / "func.log"
     with FuncStart(log=log, environment=environment(folder)) as func:
         yield Host(lambda: HttpClient(func.url), log)
+
+
+HOSTS: Mapping[str, Callable[[pytest.FixtureRequest, Path], Iterator[Host]]] = {
+    "http": over_http,
+    "cosmosdb": over_cosmosdb,
+    "tables": over_tables,
+    "postgresql": over_postgresql,
+    "mongodb": over_mongodb,
+    "worker": over_worker,
+    "func": over_func,
+}
+"""By the name of a host or of the database behind it."""
 
 
 @pytest.fixture

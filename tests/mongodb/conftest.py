@@ -2,7 +2,7 @@
 
 import os
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -15,16 +15,12 @@ from shared.backends.mongodb.access import read_access
 from shared.backends.mongodb.backend import MongoBackend
 from shared.config import Settings
 from tests.mongodb.wire import WireProxy
-from tests.servers import ferretdb
 from tests.servers.ferretdb import FerretDB
-from tests.servers.tools import require
 
 
 @pytest.fixture(scope="session")
-def server() -> Iterator[FerretDB]:
-    require("FerretDB", ferretdb.binary)
-    with ferretdb.running() as running:
-        yield running
+def server(ferretdb: FerretDB) -> FerretDB:
+    return ferretdb
 
 
 @dataclass

@@ -17,7 +17,6 @@ from tests.contract.steps import add, add_all, fetch, ids, walk
 from tests.mongodb.conftest import Bench, bench_on
 from tests.servers import ferretdb
 from tests.servers.ferretdb import FerretDB
-from tests.servers.tools import require
 from tests.support.records import make
 
 FOREIGN: tuple[dict[str, Any], ...] = (
@@ -169,7 +168,6 @@ async def test_groups_of_the_server(real: Bench, caplog: pytest.LogCaptureFixtur
 
 async def test_a_replica_set_by_name() -> None:
     """A connection string that names its replica set finds the primary; what is stored there is read and changed."""
-    require("FerretDB", ferretdb.binary)
     with ferretdb.running(replica_set="rs0") as member:
         text = f"mongodb://{member.address}/?maxPoolSize=1&replicaSet=rs0"
         async with bench_on(text) as found:

@@ -1,4 +1,4 @@
-"""One server for all tests here; each test has a database of its own, without the schema at first."""
+"""Each test has a database of its own, without the schema at first."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -10,16 +10,12 @@ import pytest
 from shared.backends.postgresql.access import read_access
 from shared.backends.postgresql.backend import PostgresBackend
 from shared.config import Settings
-from tests.servers import postgresql as postgresql_server
 from tests.servers.postgresql import PostgresServer
-from tests.servers.tools import require
 
 
 @pytest.fixture(scope="session")
-def server() -> Iterator[PostgresServer]:
-    require("PostgreSQL", postgresql_server.programs)
-    with postgresql_server.running() as running:
-        yield running
+def server(postgresql: PostgresServer) -> PostgresServer:
+    return postgresql
 
 
 @pytest.fixture

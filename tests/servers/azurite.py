@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.servers.tools import TOOLS, UnavailableError, free_port, pip_install, run, wait_until
+from tests.servers.tools import TOOLS, UnavailableError, free_port, pip_install, require, run, wait_until
 
 VERSION = "3.37.0"
 ACCOUNT = "devstoreaccount1"
@@ -123,6 +123,7 @@ def connection_string(endpoint: str) -> str:
 @contextmanager
 def running(folder: Path | None = None) -> Iterator[Azurite]:
     """A server that answers."""
+    require("Azurite", script)
     server = Azurite(folder)
     server.start()
     try:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.servers.tools import TOOLS, free_port, go, run, wait_until
+from tests.servers.tools import TOOLS, free_port, go, require, run, wait_until
 
 VERSION = "v0.1.20"
 MODULE = "github.com/pikami/cosmium"
@@ -39,6 +39,7 @@ def _build(target: Path) -> None:
 @contextmanager
 def running() -> Iterator[str]:
     """The connection string of a server that answers."""
+    require("Cosmium", binary)
     port = free_port()
     with tempfile.TemporaryFile() as log:
         # Its check of signatures refuses the driver's read of partition key ranges.

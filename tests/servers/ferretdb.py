@@ -10,7 +10,7 @@ from pathlib import Path
 from pymongo import MongoClient
 from pymongo.errors import ConnectionFailure
 
-from tests.servers.tools import TOOLS, free_port, go, run, wait_until
+from tests.servers.tools import TOOLS, free_port, go, require, run, wait_until
 
 VERSION = "v1.24.0"
 MODULE = "github.com/FerretDB/FerretDB"
@@ -109,6 +109,7 @@ class FerretDB:
 @contextmanager
 def running(user: str | None = None, password: str = "", *, replica_set: str = "") -> Iterator[FerretDB]:
     """A server that answers, on an empty folder."""
+    require("FerretDB", binary)
     with tempfile.TemporaryDirectory() as name:
         server = FerretDB(Path(name), user, password, replica_set=replica_set)
         try:

