@@ -57,6 +57,15 @@ def test_other_buckets(served: RunningAccount, capsys: pytest.CaptureFixture[str
     assert "it records COSMOS_BUCKETS=4, expected COSMOS_BUCKETS=8" in capsys.readouterr().out
 
 
+def test_an_account_that_is_away(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """One line says so, without an address."""
+    monkeypatch.setenv("DATABASE_TYPE", "cosmosdb")
+    monkeypatch.setenv("DATABASE_CONNECTION_STRING", f"AccountEndpoint=http://127.0.0.1:9/;AccountKey={KEY};")
+    monkeypatch.setenv("PRIVACY_SALT", "a salt of the tests")
+    assert main(["cosmos", "check"]) == 1
+    assert capsys.readouterr().err == "error: The database can't be reached.\n"
+
+
 def test_another_database(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """With another DATABASE_TYPE there is nothing to check."""
     monkeypatch.setenv("DATABASE_TYPE", "file")

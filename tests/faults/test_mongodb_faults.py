@@ -34,26 +34,21 @@ from tests.support.serve import Serve
 USER, PASSWORD = "logo", "p4ssw0rd-of-tests"
 
 
-@pytest.fixture(scope="session")
-def server(ferretdb: FerretDB) -> FerretDB:
-    return ferretdb
-
-
 def make_backend(port: int, database: str, options: str = "maxPoolSize=1") -> MongoBackend:
     text = f"mongodb://127.0.0.1:{port}/?serverSelectionTimeoutMS=800&{options}"
     return MongoBackend(read_access(Settings(database_type="mongodb", database_connection_string=text)), database)
 
 
 @pytest.fixture
-async def line(server: FerretDB) -> AsyncIterator[LosingLine]:
+async def line(ferretdb: FerretDB) -> AsyncIterator[LosingLine]:
     """A line without faults yet."""
-    async with mongodb_line(server) as found:
+    async with mongodb_line(ferretdb) as found:
         yield found
 
 
-async def test_no_more_connections_than_the_pool_has(server: FerretDB) -> None:
+async def test_no_more_connections_than_the_pool_has(ferretdb: FerretDB) -> None:
     """Many tasks share the pool's connections; besides there are the driver's two that watch the server."""
-    async with TcpProxy("127.0.0.1", server.port) as proxy:
+    async with TcpProxy("127.0.0.1", ferretdb.port) as proxy:
         backend = make_backend(proxy.port, f"faults-{uuid.uuid4().hex[:12]}", "maxPoolSize=3")
         await backend.connect()
         await add_all(backend, SystemEventLog, make.many(SystemEventLog, 3))
@@ -62,9 +57,9 @@ async def test_no_more_connections_than_the_pool_has(server: FerretDB) -> None:
         await backend.disconnect()
 
 
-async def test_starting_while_the_server_is_away(server: FerretDB) -> None:
+async def test_starting_while_the_server_is_away(ferretdb: FerretDB) -> None:
     """Connecting asks for nothing; all who ask first are told at once, and the same backend works when the server is there."""
-    async with TcpProxy("127.0.0.1", server.port) as proxy:
+    async with TcpProxy("127.0.0.1", ferretdb.port) as proxy:
         await proxy.refuse()
         backend = make_backend(proxy.port, f"faults-{uuid.uuid4().hex[:12]}")
         await backend.connect()
@@ -78,14 +73,14 @@ async def test_starting_while_the_server_is_away(server: FerretDB) -> None:
         await backend.disconnect()
 
 
-async def test_one_deadline_is_not_another_s(server: FerretDB) -> None:
+async def test_one_deadline_is_not_another_s(ferretdb: FerretDB) -> None:
     """Who comes first to a collection, and has no time to wait for its indexes, does not end the wait of those behind."""
 
     async def count(seconds: float) -> int:
         set_deadline(seconds)
         return await backend.count(Query(SystemEventLog))
 
-    async with TcpProxy("127.0.0.1", server.port) as proxy:
+    async with TcpProxy("127.0.0.1", ferretdb.port) as proxy:
         text = f"mongodb://127.0.0.1:{proxy.port}/?serverSelectionTimeoutMS=9000&maxPoolSize=1"
         access = read_access(Settings(database_type="mongodb", database_connection_string=text))
         backend = MongoBackend(access, f"faults-{uuid.uuid4().hex[:12]}")
@@ -137,11 +132,11 @@ def root(monkeypatch: pytest.MonkeyPatch) -> Log:
     return log
 
 
-async def test_what_the_driver_logs(server: FerretDB, root: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_the_driver_logs(ferretdb: FerretDB, root: Log, monkeypatch: pytest.MonkeyPatch) -> None:
     """It logs a traceback with host names when its upkeep of the pool fails; nothing of that gets into our log."""
     driver = Log()
     monkeypatch.setattr(logging.getLogger("pymongo.client"), "handlers", [driver])
-    async with TcpProxy("127.0.0.1", server.port) as proxy:
+    async with TcpProxy("127.0.0.1", ferretdb.port) as proxy:
         backend = make_backend(proxy.port, f"faults-{uuid.uuid4().hex[:12]}", "minPoolSize=2&maxPoolSize=3")
         await backend.connect()
         await backend.health()

@@ -29,11 +29,6 @@ from tests.support.records import make
 from tests.support.serve import Serve
 
 
-@pytest.fixture(scope="session")
-def server(azurite: Azurite) -> Azurite:
-    return azurite
-
-
 def signature(*, permission: AccountSasPermissions) -> str:
     """A signature for everything in the account's tables."""
     return generate_account_sas(
@@ -45,8 +40,8 @@ def signature(*, permission: AccountSasPermissions) -> str:
 
 
 @asynccontextmanager
-async def connected(server: Azurite, sas: str) -> AsyncIterator[TablesBackend]:
-    text = f"TableEndpoint={server.endpoint};SharedAccessSignature={sas}"
+async def connected(azurite: Azurite, sas: str) -> AsyncIterator[TablesBackend]:
+    text = f"TableEndpoint={azurite.endpoint};SharedAccessSignature={sas}"
     access = read_access(Settings(database_type="tables", database_connection_string=text))
     backend = TablesBackend(access, "signed")
     await backend.connect()
@@ -56,10 +51,10 @@ async def connected(server: Azurite, sas: str) -> AsyncIterator[TablesBackend]:
         await backend.disconnect()
 
 
-async def test_a_signature(server: Azurite) -> None:
+async def test_a_signature(azurite: Azurite) -> None:
     """A connection string with a signature makes tables, stores, reads and deletes."""
     everything = AccountSasPermissions(read=True, write=True, delete=True, list=True, add=True, create=True, update=True)
-    async with connected(server, signature(permission=everything)) as backend:
+    async with connected(azurite, signature(permission=everything)) as backend:
         given = [await add(backend, SystemEventLog, make(SystemEventLog, id=name)) for name in ("a", "b")]
         assert ids((await backend.find(Query(SystemEventLog, descending=False))).items) == ids(given)
         await backend.delete(SystemEventLog, "a")
@@ -67,9 +62,9 @@ async def test_a_signature(server: Azurite) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Testing an element's truth value:DeprecationWarning")  # the driver, reading a refusal
-async def test_a_signature_that_may_not_write(server: Azurite) -> None:
+async def test_a_signature_that_may_not_write(azurite: Azurite) -> None:
     """What a signature does not allow is a matter of configuration."""
-    async with connected(server, signature(permission=AccountSasPermissions(read=True, list=True))) as backend:
+    async with connected(azurite, signature(permission=AccountSasPermissions(read=True, list=True))) as backend:
         with pytest.raises(ConfigurationError, match="DATABASE_CONNECTION_STRING"):
             await backend.create(SystemEventLog, make(SystemEventLog))
 
@@ -133,8 +128,8 @@ async def test_a_managed_identity(tmp_path: Path) -> None:
     assert "a-token" not in (tmp_path / "log").read_text()
 
 
-async def test_connections_are_bounded(server: Azurite) -> None:
+async def test_connections_are_bounded(azurite: Azurite) -> None:
     """However many calls are made at once, no more connections are open than DATABASE_POOL_SIZE says."""
-    async with opened(server, 35.0, connections=3) as line:
+    async with opened(azurite, 35.0, connections=3) as line:
         await asyncio.gather(*(line.backend.create(SystemEventLog, make(SystemEventLog)) for _ in range(40)))
         assert line.proxy.connections == 3

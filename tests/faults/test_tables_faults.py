@@ -37,14 +37,9 @@ def at_random(rate: float, seed: int) -> Plan:
     return lambda _: dice.choice(FAULTS[:-1]) if dice.random() < rate else NO_FAULT
 
 
-@pytest.fixture(scope="session")
-def server(azurite: Azurite) -> Azurite:
-    return azurite
-
-
 @pytest.fixture
-async def line(server: Azurite) -> AsyncIterator[TablesLine]:
-    async with opened(server, READ_TIMEOUT) as line:
+async def line(azurite: Azurite) -> AsyncIterator[TablesLine]:
+    async with opened(azurite, READ_TIMEOUT) as line:
         yield line
 
 

@@ -77,14 +77,9 @@ def where(fault: Fault, text: str) -> Plan:
     return plan
 
 
-@pytest.fixture(scope="session")
-def server(azurite: Azurite) -> Azurite:
-    return azurite
-
-
 @pytest.fixture
-async def line(server: Azurite) -> AsyncIterator[TablesLine]:
-    async with opened(server, 35.0, ANSWERS) as line:
+async def line(azurite: Azurite) -> AsyncIterator[TablesLine]:
+    async with opened(azurite, 35.0, ANSWERS) as line:
         yield line
 
 

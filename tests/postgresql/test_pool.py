@@ -1,8 +1,9 @@
 """The process's connections: shared, bounded, let go of when idle, and lost by none whose work ends early."""
 
 import asyncio
+import gc
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 
 import psycopg
 import pytest
@@ -32,6 +33,14 @@ CUT_SHORT: dict[str, Callable[[PostgresBackend, list[str]], Awaitable[object]]] 
 }
 
 
+@pytest.fixture
+def no_collector() -> Iterator[None]:
+    """A connection that nobody holds is not closed by chance."""
+    gc.disable()
+    yield
+    gc.enable()
+
+
 @pytest.mark.parametrize("call", CUT_SHORT)
 @pytest.mark.parametrize("times", [1, 2])
 async def test_work_that_is_cut_short(server: PostgresServer, database: str, call: str, times: int) -> None:
@@ -48,7 +57,7 @@ async def test_work_that_is_cut_short(server: PostgresServer, database: str, cal
         done = await asyncio.gather(*work, return_exceptions=True)
         assert not isinstance(done[2], BaseException), done[2]
         assert backend._pool is not None
-        assert backend._pool._in_use == 0
+        assert not backend._pool._in_use
     await asyncio.gather(*(backend.health() for _ in range(10)))
     await backend.disconnect()
     await until_gone(server, database)
@@ -100,6 +109,39 @@ async def test_a_disconnect_that_is_given_up(server: PostgresServer, database: s
             await leaving
         other.rollback()
     assert not (await work).existed
+    await until_gone(server, database)
+
+
+@pytest.mark.parametrize("ticks", range(4))
+async def test_a_request_that_is_given_up_as_it_is_served_before_the_end(
+    server: PostgresServer, database: str, ticks: int, no_collector: None
+) -> None:
+    """The connection that was given to it is closed with the others."""
+    connections = pool.Pool(server.conninfo(database), 1, 30)
+    await connections.open()
+    taken = await connections.take()
+
+    ended = asyncio.Event()
+
+    async def use() -> None:
+        try:
+            await connections.give_back(await connections.take())
+        finally:
+            ended.set()
+
+    async def close() -> None:
+        await ended.wait()
+        await connections.close()
+
+    waiting, closing = asyncio.create_task(use()), asyncio.create_task(close())
+    while not connections.figures()["waiting"]:  # noqa: ASYNC110 - the pool tells nobody
+        await asyncio.sleep(0)
+    giving = asyncio.create_task(connections.give_back(taken))
+    for _ in range(ticks):
+        await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.wait((waiting,))
+    await asyncio.gather(giving, closing)
     await until_gone(server, database)
 
 
@@ -197,7 +239,7 @@ async def test_requests_that_are_given_up(server: PostgresServer, database: str)
         done = await asyncio.gather(*work, return_exceptions=True)
         assert all(isinstance(outcome, Outcome) for outcome in done[1::2])
         assert backend._pool is not None
-        assert backend._pool._in_use == 0
+        assert not backend._pool._in_use
     await asyncio.gather(*(backend.health() for _ in range(10)))
     await backend.disconnect()
 

@@ -125,8 +125,8 @@ def running(folder: Path | None = None) -> Iterator[Azurite]:
     """A server that answers."""
     require("Azurite", script)
     server = Azurite(folder)
-    server.start()
     try:
+        server.start()
         yield server
     finally:
         server.stop()

@@ -5,6 +5,7 @@ import select
 import sys
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Self, TypeVar
+from weakref import WeakSet
 
 from psycopg import AsyncConnection, AsyncRawCursor, Error
 from psycopg.rows import TupleRow
@@ -67,7 +68,8 @@ class Pool:
         self._size = size
         self._statement_ms = round(statement_seconds * 1_000)
         self._waiting: set[asyncio.Future[Exception]] = set()
-        self._in_use = 0
+        self._in_use: set[Connection] = set()
+        self._made: WeakSet[Connection] = WeakSet()
         self._unfinished: set[asyncio.Task[Any]] = set()
         self._pool = AsyncConnectionPool(
             conninfo,
@@ -89,19 +91,21 @@ class Pool:
         await self._pool.close(timeout=_CLOSE_SECONDS)
         if self._unfinished:
             await asyncio.wait(self._unfinished, timeout=_CLOSE_SECONDS)
+        for connection in self._made - self._in_use:  # what is on its way back when it closes, psycopg's pool forgets
+            await connection.close()
 
     async def take(self) -> Connection:
         """A connection that works as far as can be told without asking the server. Raises the driver's errors."""
         while True:
             connection = await self._next()
-            self._in_use += 1
+            self._in_use.add(connection)
             if not _is_stale(connection):
                 return connection
             await connection.close()
             await self.give_back(connection)
 
     async def give_back(self, connection: Connection) -> None:
-        self._in_use -= 1
+        self._in_use.discard(connection)
         putting = self._start(self._pool.putconn(connection))
         if putting.done():
             putting.result()
@@ -163,6 +167,7 @@ class Pool:
 
     async def _configure(self, connection: Connection) -> None:
         """A statement ends with the longest request at the latest; an acknowledged write is on disk; records stay text."""
+        self._made.add(connection)
         connection.adapters.register_loader("json", TextLoader)
         try:
             await connection.execute(_SESSION, (str(self._statement_ms),))
