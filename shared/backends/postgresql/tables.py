@@ -72,7 +72,7 @@ class Table:
         self._fields = ("id", "timestamp", "updatedAt", *self.filters, *self.durations)
         read = ('"content_hash"', '"privacy_version"', '"etag"::text', *(column.name for column in self.buckets.values()))
         self.hidden_list = ", ".join(read)
-        self._bucket_names = tuple(self.buckets)
+        self._bucket_places = tuple((name, place) for place, name in enumerate(self.buckets, 4))
         self.column_list = ", ".join(column.name for column in self.columns)
 
     def row(self, stored: Stored) -> Row:
@@ -89,13 +89,11 @@ class Table:
 
     def stored(self, rows: Iterable[Row]) -> list[Stored]:
         """The records of rows of `record` (its text) and `hidden_list`."""
-        names = self._bucket_names
+        places = self._bucket_places
         return [
             Stored(
                 from_json(row[0]),
-                Hidden(
-                    row[1], row[2], {name: number for name, number in zip(names, row[4:], strict=True) if number is not None}
-                ),
+                Hidden(row[1], row[2], {name: row[place] for name, place in places if row[place] is not None}),
                 row[3],
             )
             for row in rows
