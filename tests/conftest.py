@@ -4,45 +4,24 @@ A test takes a database of its own there. What stops a server, or asks it who is
 """
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
 from importlib import import_module
 from typing import Any
 
 import pytest
 
 
-def _running(module: str) -> AbstractContextManager[Any]:
-    """Imported here, since it brings the database's driver, which other tests do without."""
-    running: AbstractContextManager[Any] = import_module(f"tests.servers.{module}").running()
-    return running
+def _shared(module: str) -> Any:
+    """A fixture of that name. The module is imported late, since it brings the database's driver."""
+
+    @pytest.fixture(scope="session", name=module)
+    def server() -> Iterator[Any]:
+        with import_module(f"tests.servers.{module}").running() as running:
+            yield running
+
+    return server
 
 
-@pytest.fixture(scope="session")
-def azurite() -> Iterator[Any]:
-    """An emulator of Azure Tables."""
-    with _running("azurite") as server:
-        yield server
-
-
-@pytest.fixture(scope="session")
-def postgresql() -> Iterator[Any]:
-    """A PostgreSQL server."""
-    with _running("postgresql") as server:
-        yield server
-
-
-@pytest.fixture(scope="session")
-def ferretdb() -> Iterator[Any]:
-    """A server of MongoDB's protocol."""
-    with _running("ferretdb") as server:
-        yield server
-
-
-@pytest.fixture(scope="session")
-def cosmium() -> Iterator[str]:
-    """The connection string of an independent server of the Cosmos DB API."""
-    with _running("cosmium") as connection_string:
-        yield connection_string
+azurite, postgresql, ferretdb, cosmium = map(_shared, ("azurite", "postgresql", "ferretdb", "cosmium"))
 
 
 @pytest.fixture(scope="session")

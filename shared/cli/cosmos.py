@@ -4,8 +4,7 @@ import argparse
 import asyncio
 from typing import TYPE_CHECKING
 
-from shared.cli.database import settings_for
-from shared.cli.libraries import require
+from shared.cli.needs import require, settings_for
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - argparse names it nowhere else

@@ -5,9 +5,8 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from shared.cli.database import settings_for
-from shared.cli.libraries import require
 from shared.cli.logs import configure_logging
+from shared.cli.needs import require, settings_for
 from shared.config import Settings
 
 if TYPE_CHECKING:

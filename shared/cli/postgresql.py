@@ -5,7 +5,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from shared.cli.errors import CommandError
-from shared.cli.libraries import require
+from shared.cli.needs import require
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - argparse names it nowhere else

@@ -38,23 +38,6 @@ def environment(folder: Path) -> dict[str, str]:
     return {"DATABASE_DATA_DIR": str(folder / "data"), "PRIVACY_SALT": "a-salt-for-tests-only"}
 
 
-@pytest.fixture(
-    scope="session",
-    params=[
-        "http",
-        "cosmosdb",
-        "tables",
-        "postgresql",
-        "mongodb",
-        pytest.param("worker", marks=needs_worker),
-        pytest.param("func", marks=pytest.mark.skipif(core_tools() is None, reason="Core Tools are not on the path")),
-    ],
-)
-def host(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
-    """A running service."""
-    yield from HOSTS[request.param](request, tmp_path_factory.mktemp(request.param))
-
-
 def over_http(_: pytest.FixtureRequest, folder: Path) -> Iterator[Host]:
     yield from served(folder, {})
 
@@ -124,6 +107,13 @@ HOSTS: Mapping[str, Callable[[pytest.FixtureRequest, Path], Iterator[Host]]] = {
     "func": over_func,
 }
 """By the name of a host or of the database behind it."""
+NEEDS = {"worker": needs_worker, "func": pytest.mark.skipif(core_tools() is None, reason="Core Tools are not on the path")}
+
+
+@pytest.fixture(scope="session", params=[pytest.param(name, marks=NEEDS.get(name, ())) for name in HOSTS])
+def host(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+    """A running service."""
+    yield from HOSTS[request.param](request, tmp_path_factory.mktemp(request.param))
 
 
 @pytest.fixture

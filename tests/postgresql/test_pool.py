@@ -134,8 +134,9 @@ async def test_a_request_that_is_given_up_as_it_is_served_before_the_end(
         await connections.close()
 
     waiting, closing = asyncio.create_task(use()), asyncio.create_task(close())
-    while not connections.figures()["waiting"]:  # noqa: ASYNC110 - the pool tells nobody
-        await asyncio.sleep(0)
+    async with asyncio.timeout(20):
+        while not connections.figures()["waiting"]:  # noqa: ASYNC110 - the pool tells nobody
+            await asyncio.sleep(0)
     giving = asyncio.create_task(connections.give_back(taken))
     for _ in range(ticks):
         await asyncio.sleep(0)

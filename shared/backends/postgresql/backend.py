@@ -39,23 +39,21 @@ class PostgresBackend(Backend):
         self._access = access
         self._size = size
         self._statement_seconds = statement_seconds
-        self._pool: Pool | None = None
         self._in_hand = InHand()
 
     async def connect(self) -> None:
         await self._in_hand.open(self._open)
 
     async def _open(self) -> None:
-        pool = Pool(self._access.conninfo, self._size, self._statement_seconds)
-        await pool.open()
-        self._caller = Caller(pool, self._access.setting)
+        self._pool = Pool(self._access.conninfo, self._size, self._statement_seconds)
+        await self._pool.open()
+        self._caller = Caller(self._pool, self._access.setting)
         self._writer = Writer(self._caller)
         try:
             await self._caller.call(self._prepare)
-        except BaseException:
-            await pool.close()
+        except BaseException:  # a start that is cancelled leaves no connections either
+            await self._pool.close()
             raise
-        self._pool = pool
 
     async def _prepare(self, connection: Connection) -> None:
         await schema.prepare(connection, self._access)
@@ -64,9 +62,7 @@ class PostgresBackend(Backend):
         await self._in_hand.close(self._close)
 
     async def _close(self) -> None:
-        pool, self._pool = self._pool, None
-        if pool is not None:
-            await pool.close()
+        await self._pool.close()
 
     async def create(self, model: type[Record], stored: Stored) -> Outcome:
         with self._in_hand:
@@ -145,8 +141,8 @@ class PostgresBackend(Backend):
         with self._in_hand:
             models = {table.model.__name__: await _figures(self._caller, table) for table in TABLES.values()}
             size = sum(stats.size_bytes or 0 for stats in models.values())
-            pool = self._pool.figures() if self._pool is not None else None
-            return BackendStats(models, {"bytes": size, "schemaVersion": schema.VERSION}, pool=pool)
+            extra = {"bytes": size, "schemaVersion": schema.VERSION}
+            return BackendStats(models, extra, pool=self._pool.figures())
 
     async def health(self) -> None:
         with self._in_hand:

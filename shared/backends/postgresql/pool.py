@@ -106,11 +106,7 @@ class Pool:
 
     async def give_back(self, connection: Connection) -> None:
         self._in_use.discard(connection)
-        putting = self._start(self._pool.putconn(connection))
-        if putting.done():
-            putting.result()
-        else:
-            await asyncio.shield(putting)
+        await asyncio.shield(self._start(self._pool.putconn(connection)))
 
     def figures(self) -> dict[str, int]:
         """What the pool has: connections in all, idle ones, requests that wait, and the most it opens."""
@@ -130,15 +126,14 @@ class Pool:
         self._waiting.add(failing)
         try:
             await asyncio.wait((getting, failing), return_when=asyncio.FIRST_COMPLETED)
-        except asyncio.CancelledError:
+            if not getting.done():
+                raise failing.result()
+        except BaseException:  # a cancel or the error of an attempt: whichever, nobody waits for `getting` any more
             self._start(self._give_up(getting))
             raise
         finally:
             self._waiting.discard(failing)
-        if getting.done():
-            return getting.result()
-        self._start(self._give_up(getting))
-        raise failing.result()
+        return getting.result()
 
     async def _give_up(self, getting: asyncio.Task[Connection]) -> None:
         """A cancel may come too late, or get lost on Python 3.11: what is got all the same goes to the others."""
